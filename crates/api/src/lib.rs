@@ -1,0 +1,18 @@
+//! The facts of the Kubernetes API: kinds, schemas, the dynamic object, codecs, selectors, patches.
+//!
+//! Pure functions of bytes and objects. Not here: storage, transport, authentication, or anything
+//! that waits.
+
+pub mod clock;
+pub mod entry;
+pub mod object;
+pub mod resource;
+pub mod selector;
+pub mod status;
+
+pub use entry::{Card, Entry, Key};
+pub use object::Object;
+pub use resource::Resource;
+pub use status::{ApiError, Cause, CauseReason, Reason};
+
+pub use serde_json::{Map, Value};
