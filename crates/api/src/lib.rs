@@ -5,7 +5,10 @@
 
 pub mod clock;
 pub mod entry;
+pub mod intstr;
+pub mod names;
 pub mod object;
+pub mod quantity;
 pub mod resource;
 pub mod selector;
 pub mod status;

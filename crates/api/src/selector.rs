@@ -2,6 +2,8 @@
 //!
 //! Not here: which fields a kind can be selected by (the kind table says).
 
+mod parse;
+
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
