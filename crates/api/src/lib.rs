@@ -12,6 +12,7 @@ pub mod quantity;
 pub mod resource;
 pub mod selector;
 pub mod status;
+pub mod strategy;
 
 pub use entry::{Card, Entry, Key};
 pub use object::Object;
