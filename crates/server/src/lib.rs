@@ -1,1 +1,13 @@
-//! server.
+//! The Kubernetes API server: the one door to the cluster's objects.
+//!
+//! A request passes, from top to bottom: edge (bytes), authentication, flow control, authorization,
+//! decoding, admission, registry. Not here: how objects are kept (`store`) or what they mean
+//! (`api`).
+
+pub mod config;
+pub mod gate;
+pub mod request;
+
+pub use config::{Config, StartError};
+pub use gate::UserInfo;
+pub use request::RequestInfo;
