@@ -1,0 +1,1 @@
+//! Leader election on a lease (not there yet).

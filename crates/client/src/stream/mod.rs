@@ -1,0 +1,1 @@
+//! Framed streams of exec, attach and port-forward.
