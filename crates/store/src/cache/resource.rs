@@ -1,0 +1,240 @@
+//! One resource's cache: its objects and its recent events.
+//!
+//! Not here: the consistency between resources (see the parent module).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use api::Entry;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::Shared;
+use super::event::{Event, EventKind};
+use super::ring::Ring;
+use super::snapshot::Snapshot;
+use super::tree::Tree;
+use super::watcher::Watcher;
+use crate::error::Expired;
+
+/// The objects and recent events of one resource.
+#[derive(Debug)]
+pub struct ResourceCache {
+    name: Arc<str>,
+    pub(super) shared: Arc<Shared>,
+    state: RwLock<State>,
+    /// The ring's end, to be read without the lock.
+    end: AtomicU64,
+    /// Wakes watchers.
+    changed: Notify,
+    /// The last reconstructed old state: the pages of one list ask for the same revision.
+    past: Mutex<Option<(u64, Arc<Tree>)>>,
+}
+
+#[derive(Debug)]
+struct State {
+    tree: Arc<Tree>,
+    ring: Ring,
+    /// The revision of the last event.
+    last: u64,
+}
+
+impl ResourceCache {
+    pub(super) fn new(name: Arc<str>, shared: Arc<Shared>) -> Self {
+        let floor = shared.compacted.load(Ordering::Acquire);
+        Self {
+            name,
+            shared,
+            state: RwLock::new(State { tree: Arc::default(), ring: Ring::new(floor), last: floor }),
+            end: AtomicU64::new(0),
+            changed: Notify::new(),
+            past: Mutex::new(None),
+        }
+    }
+
+    /// The resource's qualified name, as in `deployments.apps`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state.read().tree.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many events are kept.
+    pub fn history(&self) -> usize {
+        self.state.read().ring.len()
+    }
+
+    /// The revision of the newest event of this resource (0 if none is known).
+    pub fn last_revision(&self) -> u64 {
+        self.state.read().last
+    }
+
+    /// One object; the namespace is empty for cluster-scoped kinds.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        self.state.read().tree.get(namespace, name).cloned()
+    }
+
+    /// All objects, or those of a namespace, ordered by namespace and name.
+    pub fn list(&self, namespace: Option<&str>) -> Snapshot {
+        let (tree, revision) = self.present();
+        Snapshot::new(revision, tree, namespace, None)
+    }
+
+    /// The objects as they were at a revision, behind `start_after` (namespace and name). A revision
+    /// later than everything committed is the present.
+    pub fn list_at(
+        &self,
+        revision: u64,
+        namespace: Option<&str>,
+        start_after: Option<(&str, &str)>,
+    ) -> Result<Snapshot, Expired> {
+        let tree = self.tree_at(revision)?;
+        Ok(Snapshot::new(revision, tree, namespace, start_after))
+    }
+
+    /// The events after a revision, and all that follow. One later than everything committed yields
+    /// the events after it, when there are some.
+    pub fn watch(self: &Arc<Self>, from: u64) -> Result<Watcher, Expired> {
+        let state = self.state.read();
+        let floor = state.ring.floor();
+        if from < floor {
+            return Err(Expired { requested: from, oldest: floor });
+        }
+        let cursor = state.ring.cursor_after(from);
+        drop(state);
+        Ok(Watcher::new(self.clone(), cursor, from))
+    }
+
+    /// The present objects and a watcher of everything after them.
+    pub fn list_and_watch(self: &Arc<Self>, namespace: Option<&str>) -> (Snapshot, Watcher) {
+        let state = self.state.read();
+        let revision = self.revision_of(&state);
+        let (tree, cursor) = (state.tree.clone(), state.ring.end());
+        drop(state);
+        let watcher = Watcher::new(self.clone(), cursor, revision);
+        (Snapshot::new(revision, tree, namespace, None), watcher)
+    }
+
+    fn present(&self) -> (Arc<Tree>, u64) {
+        let state = self.state.read();
+        (state.tree.clone(), self.revision_of(&state))
+    }
+
+    /// The revision that a state under its lock stands for.
+    fn revision_of(&self, state: &State) -> u64 {
+        self.shared.published.load(Ordering::Acquire).max(state.last)
+    }
+
+    fn tree_at(&self, revision: u64) -> Result<Arc<Tree>, Expired> {
+        let state = self.state.read();
+        if revision >= state.last {
+            return Ok(state.tree.clone());
+        }
+        let floor = state.ring.floor();
+        if revision < floor {
+            return Err(Expired { requested: revision, oldest: floor });
+        }
+        let known = self.past.lock().clone();
+        if let Some((_, tree)) = known.filter(|(at, _)| *at == revision) {
+            return Ok(tree);
+        }
+        let tree = state.tree.clone();
+        let cursor = state.ring.cursor_after(revision);
+        let undo: Vec<Arc<Event>> =
+            state.ring.from(cursor).into_iter().flatten().rev().cloned().collect();
+        drop(state);
+
+        let mut tree = Arc::unwrap_or_clone(tree);
+        for event in undo {
+            match &event.previous {
+                Some(previous) => tree.insert(previous.clone()),
+                None => tree.remove(&event.entry.card.namespace, &event.entry.card.name),
+            };
+        }
+        let tree = Arc::new(tree);
+        *self.past.lock() = Some((revision, tree.clone()));
+        Ok(tree)
+    }
+
+    /// Takes over this resource's part of a batch.
+    pub(super) fn apply(&self, events: Vec<Arc<Event>>) {
+        let limits = self.shared.limits;
+        let total = &self.shared.retained;
+        let mut state = self.state.write();
+        let state = &mut *state;
+        let tree = Arc::make_mut(&mut state.tree);
+        for event in events {
+            debug_assert!(event.revision > state.last, "events out of order");
+            if event.kind == EventKind::Deleted {
+                tree.remove(&event.entry.card.namespace, &event.entry.card.name);
+            } else {
+                tree.insert(event.entry.clone());
+            }
+            state.last = event.revision;
+            total.fetch_add(state.ring.push(event), Ordering::Relaxed);
+        }
+        while state.ring.len() > limits.events
+            || (total.load(Ordering::Relaxed) > limits.bytes && state.ring.len() > 1)
+        {
+            let Some(freed) = state.ring.pop() else { break };
+            total.fetch_sub(freed, Ordering::Relaxed);
+        }
+        self.end.store(state.ring.end(), Ordering::Release);
+    }
+
+    /// Fills an empty cache with what was there before this process; history starts at `floor`.
+    pub(crate) fn load(&self, mut entries: Vec<Arc<Entry>>, floor: u64) {
+        entries.sort_unstable_by(|a, b| {
+            (&a.card.namespace, &a.card.name).cmp(&(&b.card.namespace, &b.card.name))
+        });
+        let mut state = self.state.write();
+        state.last = entries.iter().map(|e| e.revision).max().unwrap_or(0).max(state.last);
+        state.tree = Arc::new(Tree::from_sorted(entries));
+        state.ring = Ring::new(floor.max(state.ring.floor()));
+    }
+
+    pub(super) fn compact(&self, revision: u64) {
+        let freed = self.state.write().ring.compact(revision);
+        self.shared.retained.fetch_sub(freed, Ordering::Relaxed);
+        *self.past.lock() = None;
+    }
+
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Up to `max` events from a cursor on, with the revision that they complete; `None` if some
+    /// are gone.
+    pub(super) fn events(&self, cursor: u64, max: usize) -> Option<(Vec<Arc<Event>>, u64)> {
+        let state = self.state.read();
+        let events: Vec<Arc<Event>> = state.ring.from(cursor)?.take(max).cloned().collect();
+        let complete = match events.last() {
+            Some(last) if cursor + (events.len() as u64) < state.ring.end() => last.revision,
+            _ => self.revision_of(&state),
+        };
+        Some((events, complete))
+    }
+}
+
+impl Drop for ResourceCache {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.shared.retained.fetch_sub(state.ring.compact(u64::MAX), Ordering::Relaxed);
+    }
+}
