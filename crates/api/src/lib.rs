@@ -6,10 +6,12 @@
 pub mod clock;
 pub mod entry;
 pub mod intstr;
+pub mod kinds;
 pub mod names;
 pub mod object;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
