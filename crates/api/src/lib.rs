@@ -9,6 +9,7 @@ pub mod intstr;
 pub mod kinds;
 pub mod names;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
