@@ -4,6 +4,7 @@
 //! that waits.
 
 pub mod clock;
+pub mod codec;
 pub mod entry;
 pub mod intstr;
 pub mod kinds;

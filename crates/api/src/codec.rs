@@ -1,0 +1,127 @@
+//! Objects to bytes and back: JSON, YAML, protobuf.
+//!
+//! `json` and `yaml` read text and `conform` brings it to the form in which upstream would write the
+//! object back; `proto` reads and writes by the schema table. Not here: content negotiation, CBOR.
+
+use crate::object::Object;
+
+pub mod conform;
+pub mod json;
+
+/// How deep values may nest. (Upstream: 10,000, which no object needs.)
+pub const MAX_DEPTH: usize = 120;
+
+/// A decoded object with what strict decoding objects to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// Without unknown fields; of two fields with one name, the last.
+    pub object: Object,
+    /// In the order of the text.
+    pub strict: Vec<StrictError>,
+}
+
+impl Decoded {
+    /// Paths of fields that the type does not have.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.strict.iter().filter_map(|error| match error {
+            StrictError::Unknown(path) => Some(path.as_str()),
+            StrictError::Duplicate(_) => None,
+        })
+    }
+
+    /// Paths of fields that the text names twice.
+    pub fn duplicate(&self) -> impl Iterator<Item = &str> {
+        self.strict.iter().filter_map(|error| match error {
+            StrictError::Duplicate(path) => Some(path.as_str()),
+            StrictError::Unknown(_) => None,
+        })
+    }
+
+    /// What `fieldValidation=Strict` refuses with; `None` where there is nothing to refuse.
+    pub fn strict_error(&self) -> Option<String> {
+        if self.strict.is_empty() {
+            return None;
+        }
+        let lines: Vec<String> = self.strict.iter().map(ToString::to_string).collect();
+        Some(format!("strict decoding error: {}", lines.join(", ")))
+    }
+}
+
+/// A field that decoding drops or overwrites; printed as a warning header has it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StrictError {
+    /// The type has no such field.
+    #[error("unknown field \"{0}\"")]
+    Unknown(String),
+    /// The text has the field twice.
+    #[error("duplicate field \"{0}\"")]
+    Duplicate(String),
+}
+
+/// Why bytes are not an object; worded as upstream words it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The text is not JSON (or YAML).
+    #[error("{0}")]
+    Syntax(String),
+    /// A value is of the wrong type.
+    #[error("{0}")]
+    Type(String),
+    /// Values nest too deep, or aliases expand too far.
+    #[error("{0}")]
+    Limit(&'static str),
+    /// The bytes are not a protobuf object.
+    #[error("{0}")]
+    Proto(String),
+}
+
+/// Where a value is, kept on the stack; printed only when there is something to report.
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    Root,
+    Field(&'a str),
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    pub const ROOT: Path<'static> = Path { parent: None, part: Part::Root };
+
+    pub fn child(&'a self, part: Part<'a>) -> Path<'a> {
+        Path { parent: Some(self), part }
+    }
+
+    /// `spec.containers[0].name`.
+    pub fn full(&self) -> String {
+        let mut text = self.parent.map(Path::full).unwrap_or_default();
+        match self.part {
+            Part::Root => {}
+            Part::Index(at) => text.push_str(&format!("[{at}]")),
+            Part::Field(name) | Part::Key(name) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(name);
+            }
+        }
+        text
+    }
+
+    /// `spec.containers.name`: fields only.
+    pub fn fields(&self) -> String {
+        let mut text = self.parent.map(Path::fields).unwrap_or_default();
+        if let Part::Field(name) = self.part {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(name);
+        }
+        text
+    }
+}
