@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod gate;
+pub mod pki;
 pub mod request;
 
 pub use config::{Config, StartError};
