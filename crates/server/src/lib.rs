@@ -4,6 +4,8 @@
 //! decoding, admission, registry. Not here: how objects are kept (`store`) or what they mean
 //! (`api`).
 
+pub mod authz;
+pub mod bootstrap;
 pub mod config;
 pub mod gate;
 pub mod pki;
