@@ -3,8 +3,10 @@
 //! Pure functions of bytes and objects. Not here: storage, transport, authentication, or anything
 //! that waits.
 
+pub mod apply;
 pub mod clock;
 pub mod codec;
+pub mod default;
 pub mod entry;
 pub mod intstr;
 pub mod kinds;
@@ -17,6 +19,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
+pub mod validate;
 
 pub use entry::{Card, Entry, Key};
 pub use object::Object;

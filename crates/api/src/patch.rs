@@ -9,6 +9,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::object::Object;
+use crate::schema::Type;
 use crate::status::{ApiError, Reason};
 
 pub use strategic::{Lookup, PatchField, Strategy, strategic_with};
@@ -99,6 +100,23 @@ pub fn json_patch(original: &Object, patch: &Value) -> Result<Value, PatchError>
             .map_err(|_| PatchError::Rejected)?;
     }
     Ok(document)
+}
+
+/// Applies a strategic merge patch by the fields of a type.
+pub fn strategic(
+    original: &Object,
+    patch: &Value,
+    ty: &'static Type,
+) -> Result<Object, PatchError> {
+    strategic_with(original, patch, Some(ty))
+}
+
+impl Lookup for &'static Type {
+    fn patch_field(&self, name: &str) -> PatchField<'static, Self> {
+        let Some(field) = self.field(name) else { return PatchField::default() };
+        let strategy = if field.patch.merge { Strategy::Merge } else { Strategy::Plain };
+        PatchField { inner: field.ty.message(), strategy, merge_key: field.merge_key }
+    }
 }
 
 /// Applies a JSON merge patch (RFC 7396).

@@ -11,6 +11,9 @@ mod table;
 
 use serde_json::{Value, json};
 
+use crate::apply::FieldSet;
+use crate::codec::conform;
+use crate::kinds::Kind;
 use crate::object::Object;
 
 /// A function that prepares a new object.
@@ -169,6 +172,30 @@ impl Strategy {
         }
     }
 
+    /// The paths that a write to a subresource (or to none: the empty text) cannot touch.
+    pub fn reset_paths(&self, subresource: &str) -> &'static [&'static [&'static str]] {
+        match (subresource, self.kind) {
+            ("", "CertificateSigningRequest") => &[&["spec"], &["status"]],
+            ("status", "CertificateSigningRequest") => &[&["spec"], &["status", "conditions"]],
+            ("approval", _) => &[&["spec"], &["status", "certificate"]],
+            ("", "Node") => &[&["status"]],
+            ("", _) if self.resets_status => &[&["status"]],
+            ("finalize", _) => &[&["status"]],
+            ("status", _) => match self.status_meta {
+                StatusMeta::Open => &[&["spec"]],
+                StatusMeta::Labels => &[&["spec"], &["metadata", "labels"]],
+                StatusMeta::Owners => &[
+                    &["spec"],
+                    &["metadata", "deletionTimestamp"],
+                    &["metadata", "ownerReferences"],
+                ],
+                StatusMeta::Kept => &[&["spec"], &["metadata"]],
+            },
+            ("ephemeralcontainers" | "resize", _) => &[&["status"], &["metadata"]],
+            _ => &[],
+        }
+    }
+
     fn prepare_status(&self, new: &mut Object, old: &Object) {
         let stays: Vec<String> = new
             .0
@@ -214,6 +241,33 @@ impl Strategy {
             }
         }
     }
+}
+
+/// Prepares an object that a client wants to create: drops what only the server sets, and brings the
+/// rest to form. A job's generated selector needs `metadata.uid` and `metadata.name` set before.
+pub fn prepare_create(kind: &Kind, object: &mut Object) {
+    Strategy::of(kind.group, kind.kind).prepare_create(object);
+    conform(kind, object);
+}
+
+/// Prepares an object that a client wants to store in the place of `old` (in the same version).
+pub fn prepare_update(kind: &Kind, new: &mut Object, old: &Object, subresource: Option<&str>) {
+    Strategy::of(kind.group, kind.kind).prepare_update(new, old, subresource);
+    conform(kind, new);
+}
+
+/// Fills in what is always written, as `status: {}`.
+fn conform(kind: &Kind, object: &mut Object) {
+    let Some(ty) = kind.schema() else { return };
+    if let Ok(decoded) = conform::decode(std::mem::take(object), ty) {
+        *object = decoded.object;
+    }
+}
+
+/// The fields that a write cannot touch, and so nobody comes to own by it: for
+/// [`crate::apply::Writer`].
+pub fn reset_fields(kind: &Kind, subresource: &str) -> FieldSet {
+    FieldSet::of_fields(Strategy::of(kind.group, kind.kind).reset_paths(subresource))
 }
 
 /// Kinds without rules of their own.

@@ -1,0 +1,387 @@
+//! Server-side apply, and the ownership of fields that every other write keeps up.
+//!
+//! [`apply`] merges a configuration into the stored object on behalf of a manager;
+//! [`update_managed_fields`] notes what a create, update or patch changed. Call either with the
+//! objects in the request's version, after defaulting, before the kind's strategy. Not here:
+//! decoding, defaulting, what a subresource may touch.
+
+mod fields;
+mod managers;
+mod schema;
+mod typed;
+
+use serde_json::{Map, Value};
+
+pub use fields::FieldSet;
+use managers::Manager;
+pub use schema::Schema;
+
+use crate::object::Object;
+use crate::status::{ApiError, Cause, CauseReason, Reason};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The manager that owns what was there before the first apply.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Who writes what, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// The field manager; by default the user agent up to the first slash.
+    pub manager: &'a str,
+    /// Empty, or the subresource that is written.
+    pub subresource: &'a str,
+    /// The version that the objects are in, as in `apps/v1`.
+    pub api_version: &'a str,
+    /// The type of the objects.
+    pub schema: Schema<'a>,
+    /// What the strategy does not let this write touch, and so nobody comes to own by it.
+    pub reset: &'a FieldSet,
+    /// As `metav1.Time` prints it.
+    pub now: &'a str,
+}
+
+/// A field that another manager owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The manager, as messages name it.
+    pub manager: String,
+    /// The field, as in `.spec.replicas`.
+    pub path: String,
+}
+
+/// Why a configuration could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Others own fields that it sets to something else.
+    #[error("{}", conflict_message(.0))]
+    Conflicts(Vec<Conflict>),
+    /// It is malformed.
+    #[error("{0}")]
+    Malformed(String),
+    /// It does not fit the schema. Upstream answers 500 without a reason.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [one] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {}",
+            one.manager, one.path
+        );
+    }
+    let mut names: Vec<&str> = conflicts.iter().map(|c| c.manager.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut lines = Vec::new();
+    for name in names {
+        lines.push(format!("conflicts with {name}:"));
+        let of_manager = conflicts.iter().filter(|c| c.manager == name);
+        lines.extend(of_manager.map(|c| format!("- {}", c.path)));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+impl From<ApplyError> for ApiError {
+    fn from(error: ApplyError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApplyError::Malformed(_) => ApiError::bad_request(message),
+            ApplyError::Unfit(_) => ApiError::new(Reason::Unknown, message),
+            ApplyError::Conflicts(conflicts) => {
+                let mut error = ApiError::new(Reason::Conflict, message);
+                error.causes = conflicts
+                    .into_iter()
+                    .map(|c| {
+                        let what = format!("conflict with {}", c.manager);
+                        Cause::new(CauseReason::FieldManagerConflict, c.path, what)
+                    })
+                    .collect();
+                error
+            }
+        }
+    }
+}
+
+/// Never owned: who an object is, and what the server alone writes.
+fn strip(set: &FieldSet) -> FieldSet {
+    set.difference(&FieldSet::of_fields(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "clusterName"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ]))
+}
+
+/// An object as a value, without its managers.
+fn bare(object: &Object) -> Value {
+    let mut map = object.0.clone();
+    if let Some(Value::Object(meta)) = map.get_mut("metadata") {
+        meta.remove("managedFields");
+    }
+    Value::Object(map)
+}
+
+struct Changes {
+    /// Added or modified.
+    set: FieldSet,
+    removed: FieldSet,
+}
+
+fn changes(writer: &Writer<'_>, old: &Value, new: &Value) -> Changes {
+    let difference = typed::compare(writer.schema, Some(old), Some(new));
+    let without = |set: FieldSet| set.without_subtrees(writer.reset);
+    Changes {
+        set: without(difference.added.below.union(&difference.modified.below)),
+        removed: without(difference.removed.below),
+    }
+}
+
+/// Takes the changed fields from everyone but `except`.
+fn take_from_others(managers: &mut Vec<Manager>, except: Option<&Manager>, changes: &Changes) {
+    for manager in managers.iter_mut() {
+        if except.is_none_or(|e| !e.is(manager)) {
+            manager.fields = manager.fields.difference(&changes.set).difference(&changes.removed);
+        }
+    }
+    managers.retain(|m| !m.fields.is_empty());
+}
+
+impl Writer<'_> {
+    fn as_manager(&self, name: &str, applies: bool) -> Manager {
+        Manager {
+            name: if name.is_empty() { "unknown".to_owned() } else { name.to_owned() },
+            applies,
+            api_version: self.api_version.to_owned(),
+            subresource: self.subresource.to_owned(),
+            time: None,
+            fields: FieldSet::default(),
+        }
+    }
+
+    fn note_update(&self, name: &str, managers: &mut Vec<Manager>, old: &Value, new: &Value) {
+        let changes = changes(self, old, new);
+        take_from_others(managers, None, &changes);
+        let owned = strip(&changes.set);
+        if !owned.is_empty() {
+            let mut me = self.as_manager(name, false);
+            me.time = Some(self.now.to_owned());
+            match managers.iter_mut().find(|m| m.is(&me)) {
+                Some(m) => {
+                    m.fields = m.fields.union(&owned);
+                    m.time = me.time;
+                }
+                None => {
+                    me.fields = owned;
+                    managers.push(me);
+                }
+            }
+        }
+        managers::cap(managers);
+    }
+}
+
+/// Notes who owns what after a create (`before` is then an empty object of the kind, or `None`),
+/// an update or a patch other than apply. Clients may send managers of their own along; what they
+/// send to a subresource is ignored.
+pub fn update_managed_fields(before: Option<&Object>, after: &mut Object, writer: &Writer<'_>) {
+    let empty = Object::default();
+    let live = before.unwrap_or(&empty);
+    let of_live = || managers::decode(live).unwrap_or_default();
+    let mut managers = if !writer.subresource.is_empty() {
+        of_live()
+    } else if managers::is_reset(after) {
+        Vec::new()
+    } else {
+        managers::decode(after).filter(|m| !m.is_empty()).unwrap_or_else(of_live)
+    };
+    // An object whose managers were forgotten stays without, until someone applies.
+    if managers.is_empty() && !live.uid().is_empty() {
+        after.meta_mut().remove("managedFields");
+        return;
+    }
+    let new = bare(after);
+    writer.note_update(writer.manager, &mut managers, &bare(live), &new);
+    managers::encode(after, managers);
+    keep_times(live, after);
+}
+
+/// Where nothing but times changed, the stored times stay, so that the write is seen to be none.
+fn keep_times(live: &Object, after: &mut Object) {
+    let timeless = |object: &Object| {
+        let mut meta = object.meta().cloned().unwrap_or_default();
+        let list = meta.get_mut("managedFields").and_then(Value::as_array_mut);
+        for entry in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.remove("time");
+        }
+        meta
+    };
+    let rest = |object: &Object| {
+        let mut map = object.0.clone();
+        map.remove("metadata");
+        map
+    };
+    if live.uid().is_empty() || timeless(live) != timeless(after) || rest(live) != rest(after) {
+        return;
+    }
+    if let Some(list) = live.meta().and_then(|m| m.get("managedFields")) {
+        after.set_meta("managedFields", list.clone());
+    }
+}
+
+/// Applies a configuration. `live` is the stored object, or `None` to create one (with `empty`, the
+/// empty object of the kind, for built-in kinds). The outcome is to be defaulted.
+pub fn apply(
+    live: Option<&Object>,
+    config: &Object,
+    force: bool,
+    writer: &Writer<'_>,
+) -> Result<Object, ApplyError> {
+    if config.meta().is_some_and(|m| m.get("managedFields").is_some_and(|v| !v.is_null())) {
+        return Err(ApplyError::Malformed("metadata.managedFields must be nil".into()));
+    }
+    let value = Value::Object(config.0.clone());
+    typed::check(writer.schema, &value, "").map_err(|fault| {
+        let (group, version) =
+            writer.api_version.split_once('/').unwrap_or(("", writer.api_version));
+        ApplyError::Unfit(format!(
+            "failed to create typed patch object ({}/{}; {group}/{version}, Kind={}): {fault}",
+            config.namespace(),
+            config.name(),
+            config.kind()
+        ))
+    })?;
+    let empty = Object::default();
+    let live = live.unwrap_or(&empty);
+    let mut managers = managers::decode(live)
+        .ok_or_else(|| ApplyError::Unfit("failed to decode managed fields".to_owned()))?;
+    let base = bare(live);
+    if managers.is_empty() {
+        let nothing = Value::Object(Map::new());
+        writer.note_update(BEFORE_FIRST_APPLY, &mut managers, &nothing, &base);
+    }
+    let mut outcome = merge(writer, &base, &value, managers.clone(), force);
+    if let (Err(ApplyError::Conflicts(conflicts)), "kubectl") = (&outcome, writer.manager) {
+        // What kubectl's own client-side apply set last is kubectl's to change.
+        if let Some(allowed) = last_applied(writer, &base) {
+            let rest: Vec<Conflict> =
+                conflicts.iter().filter(|c| !allowed.contains(&c.path)).cloned().collect();
+            outcome = if rest.is_empty() {
+                merge(writer, &base, &value, managers, true)
+            } else {
+                Err(ApplyError::Conflicts(rest))
+            };
+        }
+    }
+    let mut out = outcome?;
+    if writer.manager == "kubectl" && out.annotation(LAST_APPLIED).is_some_and(|a| !a.is_empty()) {
+        let mut applied = config.clone();
+        if let Some(Value::Object(notes)) = applied.meta_mut().get_mut("annotations") {
+            notes.remove(LAST_APPLIED);
+        }
+        out.set_annotation(LAST_APPLIED, &format!("{}\n", Value::Object(applied.0)));
+    }
+    keep_times(live, &mut out);
+    Ok(out)
+}
+
+fn merge(
+    writer: &Writer<'_>,
+    live: &Value,
+    config: &Value,
+    mut managers: Vec<Manager>,
+    force: bool,
+) -> Result<Object, ApplyError> {
+    let schema = writer.schema;
+    let merged = typed::merge(schema, Some(live), Some(config)).unwrap_or_default();
+    let mut me = writer.as_manager(writer.manager, true);
+    let at = managers.iter().position(|m| m.is(&me));
+    let last = at.map(|at| managers.remove(at));
+    me.fields = typed::fields(schema, config).below.without_subtrees(writer.reset);
+    me.time = last.as_ref().and_then(|m| m.time.clone());
+    managers.push(me.clone());
+    let new = match &last {
+        Some(last) if !last.fields.is_empty() => prune(schema, &merged, &managers, &last.fields),
+        _ => merged,
+    };
+
+    let changes = changes(writer, live, &new);
+    if !force {
+        let mut conflicts = Vec::new();
+        let mut others: Vec<&Manager> = managers.iter().filter(|m| !m.is(&me)).collect();
+        others.sort_by(|a, b| a.name.cmp(&b.name));
+        for other in others {
+            let paths = other.fields.intersection(&changes.set).paths();
+            let manager = other.print();
+            conflicts
+                .extend(paths.into_iter().map(|path| Conflict { manager: manager.clone(), path }));
+        }
+        if !conflicts.is_empty() {
+            return Err(ApplyError::Conflicts(conflicts));
+        }
+    }
+    take_from_others(&mut managers, Some(&me), &changes);
+    let changed = new != *live;
+    for manager in &mut managers {
+        if manager.is(&me) {
+            manager.fields = strip(&manager.fields);
+            if changed || manager.time.is_none() {
+                manager.time = Some(writer.now.to_owned());
+            }
+        }
+    }
+    managers.retain(|m| !m.fields.is_empty());
+    let mut out = Object::from_value(new)
+        .ok_or_else(|| ApplyError::Unfit("the configuration is not an object".to_owned()))?;
+    managers::encode(&mut out, managers);
+    Ok(out)
+}
+
+/// Removes what the manager applied last time and nobody owns any more.
+fn prune(schema: Schema<'_>, merged: &Value, managers: &[Manager], last: &FieldSet) -> Value {
+    let named = |set: &FieldSet| typed::with_parents(Some(schema), set);
+    let without = |set: &FieldSet| {
+        typed::remove(schema, merged, set).unwrap_or_else(|| Value::Object(Map::new()))
+    };
+    let owned = managers.iter().fold(FieldSet::default(), |all, m| all.union(&m.fields));
+    let last = named(last);
+    let all = named(&typed::fields(schema, merged).below);
+    // What others own under a removed item comes back with the item,
+    let pruned = without(&last);
+    let kept = named(&typed::fields(schema, &pruned).below).union(&named(&owned));
+    let pruned = without(&all.difference(&kept));
+    // and what was never applied by this manager is none of its business.
+    let kept = named(&typed::fields(schema, &pruned).below);
+    without(&all.difference(&kept).intersection(&last))
+}
+
+/// The paths whose values are still those of kubectl's last client-side apply.
+fn last_applied(writer: &Writer<'_>, live: &Value) -> Option<Vec<String>> {
+    let text = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+    let last: Value = serde_json::from_str(text).ok()?;
+    if last.get("apiVersion")?.as_str()? != writer.api_version {
+        return None;
+    }
+    let difference = typed::compare(writer.schema, Some(&last), Some(live));
+    let set = typed::fields(writer.schema, &last)
+        .below
+        .difference(&difference.modified.below)
+        .difference(&difference.added.below)
+        .difference(&difference.removed.below);
+    Some(set.paths())
+}
+
+/// Whether a write changed an object in nothing but the times of its managers.
+pub fn same_but_times(before: &Object, after: &Object) -> bool {
+    let mut after = after.clone();
+    keep_times(before, &mut after);
+    after == *before
+}

@@ -1,0 +1,480 @@
+//! Values seen through their schema: which fields they have, how two differ, how one merges into
+//! another, and what is left without some.
+//!
+//! The semantics are those of upstream's structured merge and diff. Not here: owners (`managers`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use super::fields::{FieldSet, field_element, print};
+use super::schema::{Keys, Schema, Shape};
+
+/// Whether a value itself is meant, and what is meant below it.
+#[derive(Default)]
+pub(super) struct Found {
+    pub here: bool,
+    pub below: FieldSet,
+}
+
+impl Found {
+    fn leaf() -> Self {
+        Self { here: true, below: FieldSet::default() }
+    }
+}
+
+/// How two values differ.
+#[derive(Default)]
+pub(super) struct Difference {
+    pub added: Found,
+    pub modified: Found,
+    pub removed: Found,
+}
+
+/// A shape settled for the values at hand.
+enum Settled<'a> {
+    Leaf,
+    Map,
+    List(Option<Keys<'a>>),
+}
+
+fn settle<'a>(schema: Schema<'a>, values: [Option<&Value>; 2]) -> Settled<'a> {
+    let mut known = values.into_iter().flatten().filter(|v| !v.is_null()).peekable();
+    let shape = schema.shape();
+    if known.peek().is_none() {
+        return match shape {
+            Shape::Leaf | Shape::Deduced => Settled::Leaf,
+            Shape::Map => Settled::Map,
+            Shape::Set => Settled::List(None),
+            Shape::Keyed(keys) => Settled::List(Some(keys)),
+        };
+    }
+    // A value that does not have the schema's form is taken whole.
+    match shape {
+        Shape::Map | Shape::Deduced if known.all(Value::is_object) => Settled::Map,
+        Shape::Set if known.all(Value::is_array) => Settled::List(None),
+        Shape::Keyed(keys) if known.all(Value::is_array) => Settled::List(Some(keys)),
+        _ => Settled::Leaf,
+    }
+}
+
+fn map_of(value: Option<&Value>) -> Option<&Map<String, Value>> {
+    value.and_then(Value::as_object)
+}
+
+fn list_of(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The element under which a list's item is known.
+fn element(
+    item_schema: Schema<'_>,
+    keys: Option<Keys<'_>>,
+    item: &Value,
+) -> Result<Box<str>, String> {
+    let Some(keys) = keys else {
+        return match item {
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".into())
+            }
+            Value::Array(_) => Err("not supported: associative list with lists as elements".into()),
+            Value::Null => {
+                Err("associative list without keys has an element that's an explicit null".into())
+            }
+            scalar => Ok(format!("v:{scalar}").into()),
+        };
+    };
+    let map = match item {
+        Value::Object(map) => map,
+        Value::Null => return Err("associative list with keys may not have a null element".into()),
+        _ => return Err("associative list with keys may not have non-map elements".into()),
+    };
+    let mut found = Map::new();
+    for key in keys.iter() {
+        let value = map.get(key).cloned().or_else(|| item_schema.key_default(key));
+        if let Some(value) = value {
+            found.insert(key.to_owned(), value);
+        }
+    }
+    if found.is_empty() {
+        let names: Vec<String> = keys.iter().map(crate::names::quote).collect();
+        return Err(format!(
+            "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+            names.join(" ")
+        ));
+    }
+    Ok(format!("k:{}", Value::Object(found)).into())
+}
+
+/// What is known of a field by name; what no schema knows is deduced.
+fn child<'a>(schema: Schema<'a>, name: &str) -> (Schema<'a>, bool) {
+    schema.child(name).map_or((Schema::Deduced, false), |c| (c.schema, c.declared))
+}
+
+/// The fields that a value has.
+pub(super) fn fields(schema: Schema<'_>, value: &Value) -> Found {
+    match settle(schema, [Some(value), None]) {
+        Settled::Leaf => Found::leaf(),
+        Settled::Map => {
+            let mut found = Found::default();
+            for (name, value) in map_of(Some(value)).into_iter().flatten() {
+                let (of, declared) = child(schema, name);
+                let inner = fields(of, value);
+                let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                let here = inner.here || empty || !declared;
+                found.below.add(&field_element(name), here, inner.below);
+            }
+            found
+        }
+        Settled::List(keys) => {
+            let mut found = Found::default();
+            for item in list_of(Some(value)) {
+                if let Ok(element) = element(schema.item(), keys, item) {
+                    let inner = fields(schema.item(), item);
+                    found.below.add(&element, true, inner.below);
+                }
+            }
+            found
+        }
+    }
+}
+
+fn compare_leaf(old: Option<&Value>, new: Option<&Value>) -> Difference {
+    let mut out = Difference::default();
+    match (old, new) {
+        (None, Some(_)) => out.added.here = true,
+        (Some(_), None) => out.removed.here = true,
+        (old, new) => out.modified.here = old != new,
+    }
+    out
+}
+
+impl Difference {
+    fn take(&mut self, element: &str, inner: Difference) {
+        self.added.below.add(element, inner.added.here, inner.added.below);
+        self.modified.below.add(element, inner.modified.here, inner.modified.below);
+        self.removed.below.add(element, inner.removed.here, inner.removed.below);
+    }
+}
+
+/// How two values differ, field by field. At least one is there.
+pub(super) fn compare(schema: Schema<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
+    let mut out = Difference::default();
+    match settle(schema, [old, new]) {
+        Settled::Leaf => return compare_leaf(old, new),
+        Settled::Map => {
+            let (a, b) = (map_of(old), map_of(new));
+            if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) {
+                return compare_leaf(old, new);
+            }
+            let names = a.into_iter().flat_map(Map::keys);
+            let more = b.into_iter().flat_map(Map::keys);
+            let more = more.filter(|k| !a.is_some_and(|a| a.contains_key(*k)));
+            for name in names.chain(more) {
+                let (x, y) = (a.and_then(|m| m.get(name)), b.and_then(|m| m.get(name)));
+                if x == y {
+                    continue;
+                }
+                let inner = compare(child(schema, name).0, x, y);
+                out.take(&field_element(name), inner);
+            }
+        }
+        Settled::List(keys) => {
+            let (a, b) = (list_of(old), list_of(new));
+            if a.is_empty() && b.is_empty() {
+                return compare_leaf(old, new);
+            }
+            compare_lists(schema.item(), keys, a, b, &mut out);
+        }
+    }
+    match (old, new) {
+        (None, _) => out.added.here = true,
+        (_, None) => out.removed.here = true,
+        _ => {}
+    }
+    out
+}
+
+fn compare_lists(
+    item: Schema<'_>,
+    keys: Option<Keys<'_>>,
+    old: &[Value],
+    new: &[Value],
+    out: &mut Difference,
+) {
+    let mut groups: BTreeMap<Box<str>, [Vec<&Value>; 2]> = BTreeMap::new();
+    for (side, list) in [old, new].into_iter().enumerate() {
+        for value in list {
+            if let Ok(element) = element(item, keys, value) {
+                groups.entry(element).or_default()[side].push(value);
+            }
+        }
+    }
+    for (element, [a, b]) in groups {
+        match (a.len(), b.len()) {
+            (0 | 1, 0 | 1) => {
+                let inner = compare(item, a.first().copied(), b.first().copied());
+                out.take(&element, inner);
+            }
+            (2.., 2..) => {
+                out.modified.below.add(&element, a != b, FieldSet::default());
+            }
+            (2.., _) => {
+                if let Some(value) = b.first() {
+                    out.take(&element, compare(item, None, Some(value)));
+                }
+                out.removed.below.add(&element, true, FieldSet::default());
+            }
+            (_, 2..) => {
+                if let Some(value) = a.first() {
+                    out.take(&element, compare(item, Some(value), None));
+                }
+                out.added.below.add(&element, true, FieldSet::default());
+            }
+        }
+    }
+}
+
+/// `config` laid over `live`: maps and lists by item, the rest replaced.
+pub(super) fn merge(
+    schema: Schema<'_>,
+    live: Option<&Value>,
+    config: Option<&Value>,
+) -> Option<Value> {
+    let over = || config.or(live).cloned();
+    match settle(schema, [live, config]) {
+        Settled::Leaf => over(),
+        Settled::Map => {
+            let (a, b) = (map_of(live), map_of(config));
+            if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) {
+                return over();
+            }
+            let mut out = Map::new();
+            let names: HashSet<&String> = a.into_iter().chain(b).flat_map(Map::keys).collect();
+            for name in names {
+                let (x, y) = (a.and_then(|m| m.get(name)), b.and_then(|m| m.get(name)));
+                if let Some(value) = merge(child(schema, name).0, x, y) {
+                    out.insert(name.clone(), value);
+                }
+            }
+            (!out.is_empty()).then_some(Value::Object(out))
+        }
+        Settled::List(keys) => {
+            let (a, b) = (list_of(live), list_of(config));
+            if a.is_empty() && b.is_empty() {
+                return over();
+            }
+            let out = merge_lists(schema.item(), keys, a, b);
+            (!out.is_empty()).then_some(Value::Array(out))
+        }
+    }
+}
+
+/// Keeps the order of the config's items, with the live ones that it does not have in between,
+/// where they are relative to the items of both.
+fn merge_lists(
+    item: Schema<'_>,
+    keys: Option<Keys<'_>>,
+    live: &[Value],
+    config: &[Value],
+) -> Vec<Value> {
+    type Items<'v> = (Vec<Box<str>>, HashMap<Box<str>, Option<&'v Value>>);
+    fn index<'v>(item: Schema<'_>, keys: Option<Keys<'_>>, list: &'v [Value]) -> Items<'v> {
+        let mut order = Vec::with_capacity(list.len());
+        let mut by_element: HashMap<Box<str>, Option<&'v Value>> = HashMap::new();
+        for value in list {
+            let Ok(element) = element(item, keys, value) else { continue };
+            // Of items with the same keys none can be merged into.
+            by_element.entry(element.clone()).and_modify(|v| *v = None).or_insert(Some(value));
+            order.push(element);
+        }
+        (order, by_element)
+    }
+    let (left, observed_left) = index(item, keys, live);
+    let (right, observed_right) = index(item, keys, config);
+    let mut shared = right.iter().filter(|e| observed_left.contains_key(*e));
+    let mut next_shared = shared.next();
+    let mut merged: HashSet<&str> = HashSet::new();
+    let mut out = Vec::with_capacity(left.len().max(right.len()));
+    let both = |element: &str| {
+        let a = observed_left.get(element).copied().flatten();
+        let b = observed_right.get(element).copied().flatten();
+        merge(item, a, b)
+    };
+    let live_values: Vec<&Value> = live.iter().filter(|v| element(item, keys, v).is_ok()).collect();
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        if l < left.len() && r < right.len() {
+            if left[l] == right[r] {
+                merged.insert(&right[r]);
+                out.extend(both(&left[l]));
+                l += 1;
+                r += 1;
+                next_shared = shared.next();
+                continue;
+            }
+            if observed_right.contains_key(&left[l]) && next_shared.is_some_and(|n| *n != left[l]) {
+                l += 1;
+                continue;
+            }
+        }
+        if l < left.len() {
+            if !observed_right.contains_key(&left[l]) {
+                out.extend(merge(item, Some(live_values[l]), None));
+                l += 1;
+                continue;
+            } else if merged.contains(&*left[l]) {
+                l += 1;
+            }
+        }
+        if r < right.len() {
+            merged.insert(&right[r]);
+            out.extend(both(&right[r]));
+            if next_shared == Some(&right[r]) {
+                next_shared = shared.next();
+            }
+            r += 1;
+        }
+    }
+    out
+}
+
+/// A value without the members of a set. `None` where nothing is left of a map or list that had no
+/// match (an empty one stays empty).
+pub(super) fn remove(schema: Schema<'_>, value: &Value, set: &FieldSet) -> Option<Value> {
+    let inner = |of: Schema<'_>, value: &Value, below: &FieldSet| {
+        remove(of, value, below).unwrap_or_else(|| match value {
+            Value::Object(_) => Value::Object(Map::new()),
+            Value::Array(_) => Value::Array(Vec::new()),
+            _ => Value::Null,
+        })
+    };
+    match settle(schema, [Some(value), None]) {
+        Settled::Leaf if value.is_object() || value.is_array() => None,
+        Settled::Leaf => Some(value.clone()),
+        Settled::Map => {
+            let mut matched = false;
+            let mut out = Map::new();
+            for (name, value) in map_of(Some(value)).into_iter().flatten() {
+                let element = field_element(name);
+                if set.has(&element) {
+                    continue;
+                }
+                let kept = match set.below(&element) {
+                    Some(below) => {
+                        matched = true;
+                        inner(child(schema, name).0, value, below)
+                    }
+                    None => value.clone(),
+                };
+                out.insert(name.clone(), kept);
+            }
+            (!out.is_empty() || matched).then_some(Value::Object(out))
+        }
+        Settled::List(keys) => {
+            let mut matched = false;
+            let mut out = Vec::new();
+            for item in list_of(Some(value)) {
+                let Ok(element) = element(schema.item(), keys, item) else {
+                    out.push(item.clone());
+                    continue;
+                };
+                if set.has(&element) {
+                    continue;
+                }
+                out.push(match set.below(&element) {
+                    Some(below) => {
+                        matched = true;
+                        inner(schema.item(), item, below)
+                    }
+                    None => item.clone(),
+                });
+            }
+            (!out.is_empty() || matched).then_some(Value::Array(out))
+        }
+    }
+}
+
+/// The set with each declared field that leads to members as a member itself.
+pub(super) fn with_parents(schema: Option<Schema<'_>>, set: &FieldSet) -> FieldSet {
+    let mut out = FieldSet::default();
+    for member in set.members() {
+        out.add(member, true, FieldSet::default());
+    }
+    for (element, below) in set.children() {
+        let (of, declared) = match (schema, element.strip_prefix("f:")) {
+            (Some(schema), Some(name)) if !matches!(schema.shape(), Shape::Leaf) => {
+                let (of, declared) = child(schema, name);
+                (Some(of), declared)
+            }
+            (Some(schema), None) => (Some(schema.item()), false),
+            _ => (None, false),
+        };
+        out.add(element, declared, with_parents(of, below));
+    }
+    out
+}
+
+/// Faults of an applied configuration: fields that the schema does not have, items with the same
+/// keys, values of another form.
+pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(), String> {
+    let fault = |what: String| Err(format!("{path}: {what}"));
+    if value.is_null() {
+        return Ok(());
+    }
+    match schema.shape() {
+        Shape::Leaf | Shape::Deduced => match (schema, value) {
+            (Schema::Field(_) | Schema::Type(_), Value::Object(map)) => {
+                for (name, value) in map {
+                    check_field(schema, name, value, path)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+        Shape::Map => {
+            let Value::Object(map) = value else {
+                return fault(format!("expected map, got {}", go_value(value)));
+            };
+            for (name, value) in map {
+                check_field(schema, name, value, path)?;
+            }
+            Ok(())
+        }
+        shape @ (Shape::Set | Shape::Keyed(_)) => {
+            let Value::Array(list) = value else {
+                return fault(format!("expected list, got {}", go_value(value)));
+            };
+            let keys = if let Shape::Keyed(keys) = shape { Some(keys) } else { None };
+            let mut seen = HashSet::new();
+            for (i, item) in list.iter().enumerate() {
+                let element = match element(schema.item(), keys, item) {
+                    Ok(element) => element,
+                    Err(why) => return fault(format!("element {i}: {why}")),
+                };
+                if seen.contains(&element) {
+                    return fault(format!("duplicate entries for key {}", print(&element)));
+                }
+                check(schema.item(), item, &format!("{path}{}", print(&element)))?;
+                seen.insert(element);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn check_field(schema: Schema<'_>, name: &str, value: &Value, path: &str) -> Result<(), String> {
+    let path = format!("{path}.{name}");
+    match schema.child(name) {
+        Some(child) => check(child.schema, value, &path),
+        None => Err(format!("{path}: field not declared in schema")),
+    }
+}
+
+/// As Go prints a value that came out of JSON.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::String(s) => format!("&{{{s}}}"),
+        other => format!("&{{{other}}}"),
+    }
+}
