@@ -27,7 +27,7 @@ pub enum Strategy {
 }
 
 /// What the schema says about a field.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct PatchField<'a, T> {
     /// The type of the field, or of its elements where it is a list or map.
     pub inner: Option<T>,
@@ -35,6 +35,12 @@ pub struct PatchField<'a, T> {
     pub strategy: Strategy,
     /// The key by which elements of a list are the same.
     pub merge_key: Option<&'a str>,
+}
+
+impl<T> Default for PatchField<'_, T> {
+    fn default() -> Self {
+        Self { inner: None, strategy: Strategy::Plain, merge_key: None }
+    }
 }
 
 /// A type that knows its fields.
@@ -112,9 +118,7 @@ pub fn strategic_with<T: Lookup>(
 }
 
 fn field<T: Lookup>(ty: Option<T>, name: &str) -> PatchField<'static, T> {
-    ty.map_or(PatchField { inner: None, strategy: Strategy::Plain, merge_key: None }, |t| {
-        t.patch_field(name)
-    })
+    ty.map_or_else(PatchField::default, |t| t.patch_field(name))
 }
 
 fn merge_map<T: Lookup>(
