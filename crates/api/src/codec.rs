@@ -7,6 +7,7 @@ use crate::object::Object;
 
 pub mod conform;
 pub mod json;
+pub mod yaml;
 
 /// How deep values may nest. (Upstream: 10,000, which no object needs.)
 pub const MAX_DEPTH: usize = 120;
@@ -25,7 +26,7 @@ impl Decoded {
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         self.strict.iter().filter_map(|error| match error {
             StrictError::Unknown(path) => Some(path.as_str()),
-            StrictError::Duplicate(_) => None,
+            _ => None,
         })
     }
 
@@ -33,6 +34,7 @@ impl Decoded {
     pub fn duplicate(&self) -> impl Iterator<Item = &str> {
         self.strict.iter().filter_map(|error| match error {
             StrictError::Duplicate(path) => Some(path.as_str()),
+            StrictError::YamlDuplicate { key, .. } => Some(key.as_str()),
             StrictError::Unknown(_) => None,
         })
     }
@@ -42,7 +44,17 @@ impl Decoded {
         if self.strict.is_empty() {
             return None;
         }
-        let lines: Vec<String> = self.strict.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = Vec::with_capacity(self.strict.len());
+        let mut yaml = String::new();
+        for error in &self.strict {
+            match error {
+                StrictError::YamlDuplicate { .. } => yaml.push_str(&format!("\n  {error}")),
+                _ => lines.push(error.to_string()),
+            }
+        }
+        if !yaml.is_empty() {
+            lines.insert(0, format!("yaml: unmarshal errors:{yaml}"));
+        }
         Some(format!("strict decoding error: {}", lines.join(", ")))
     }
 }
@@ -56,6 +68,10 @@ pub enum StrictError {
     /// The text has the field twice.
     #[error("duplicate field \"{0}\"")]
     Duplicate(String),
+    /// A YAML text has the key twice in one mapping.
+    #[error("line {line}: key \"{key}\" already set in map")]
+    #[allow(missing_docs)]
+    YamlDuplicate { line: usize, key: String },
 }
 
 /// Why bytes are not an object; worded as upstream words it.
