@@ -10,6 +10,7 @@
 pub mod cache;
 pub mod engine;
 mod error;
+mod metrics;
 mod store;
 mod write;
 

@@ -10,6 +10,7 @@ use api::Entry;
 
 use crate::cache::resource::ResourceCache;
 use crate::cache::{Limits, WatchCache};
+use crate::engine::log::LogEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Size};
 use crate::error::{CommitError, OpenError};
@@ -58,7 +59,7 @@ impl Store {
     /// cache. Inside a tokio runtime it also compacts by itself.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let cache = Arc::new(WatchCache::new(options.limits));
-        let engine = Box::new(MemoryEngine::new(cache.clone()));
+        let engine = Box::new(LogEngine::open(&options.dir, cache.clone())?);
         Ok(Self::with_engine(cache, engine, options.compaction_interval))
     }
 

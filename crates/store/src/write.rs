@@ -83,6 +83,8 @@ impl Expect {
     }
 }
 
+/// The largest object. The API server refuses requests beyond 3 MiB; this only keeps lengths sane.
+const OBJECT_MAX: usize = 64 << 20;
 /// The longest part of a key. Kubernetes names end at 253 bytes; resources join two such parts.
 const KEY_PART_MAX: usize = 4096;
 
@@ -91,6 +93,9 @@ impl Write {
     pub(crate) fn check(&self) -> Result<(), CommitError> {
         if self.change.rv_at() > self.change.bytes().len() {
             return Err(CommitError::Invalid("rv_at lies beyond the object's bytes".to_owned()));
+        }
+        if self.change.bytes().len() > OBJECT_MAX {
+            return Err(CommitError::Invalid("the object is too large".to_owned()));
         }
         let parts = [&self.key.resource, &self.key.namespace, &self.key.name];
         if parts.iter().any(|part| part.len() > KEY_PART_MAX) {

@@ -1,22 +1,9 @@
 //! The store's contract as its callers see it, on the memory engine.
 
-use api::{Card, Key};
-use bytes::Bytes;
-use isopod_store::{Change, CommitError, EventKind, Expect, Store, Write};
+mod common;
 
-fn put(namespace: &str, name: &str, expect: Expect, body: &str) -> Write {
-    let bytes =
-        format!(r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}"}},"x":"{body}"}}"#);
-    let card = Card { namespace: namespace.into(), name: name.into(), ..Card::default() };
-    let change = Change::Put { bytes: Bytes::from(bytes), rv_at: 13, card };
-    Write { key: Key::new("pods", namespace, name), expect, change }
-}
-
-fn delete(namespace: &str, name: &str, expect: Expect) -> Write {
-    let bytes = Bytes::from(format!(r#"{{"metadata":{{"name":"{name}"}}}}"#));
-    let change = Change::Delete { bytes, rv_at: 13 };
-    Write { key: Key::new("pods", namespace, name), expect, change }
-}
+use common::{delete, put};
+use isopod_store::{CommitError, EventKind, Expect, Store};
 
 #[tokio::test]
 async fn conditions_and_revisions() {

@@ -190,18 +190,15 @@ impl ResourceCache {
         self.end.store(state.ring.end(), Ordering::Release);
     }
 
-    /// Fills an empty cache with what was there before this process; history starts at `floor`.
-    pub(crate) fn load(&self, mut entries: Vec<Arc<Entry>>, floor: u64) {
-        entries.sort_unstable_by(|a, b| {
-            (&a.card.namespace, &a.card.name).cmp(&(&b.card.namespace, &b.card.name))
-        });
+    /// Puts an object in its place without an event: it was there before the history begins.
+    pub(crate) fn restore(&self, entry: Arc<Entry>) {
         let mut state = self.state.write();
-        state.last = entries.iter().map(|e| e.revision).max().unwrap_or(0).max(state.last);
-        state.tree = Arc::new(Tree::from_sorted(entries));
-        state.ring = Ring::new(floor.max(state.ring.floor()));
+        state.last = state.last.max(entry.revision);
+        Arc::make_mut(&mut state.tree).insert(entry);
     }
 
-    pub(super) fn compact(&self, revision: u64) {
+    /// Drops the history up to a revision.
+    pub(crate) fn compact(&self, revision: u64) {
         let freed = self.state.write().ring.compact(revision);
         self.shared.retained.fetch_sub(freed, Ordering::Relaxed);
         *self.past.lock() = None;

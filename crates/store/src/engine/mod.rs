@@ -17,6 +17,7 @@ use api::Entry;
 use crate::error::CommitError;
 use crate::write::Write;
 
+pub mod log;
 pub mod memory;
 
 /// A future in a box, as engines return them.
