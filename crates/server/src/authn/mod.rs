@@ -1,0 +1,99 @@
+//! Authentication: who sends a request. Client certificate, then bearer token (file, service
+//! account). Whoever shows nothing is anonymous, which the request stack sees to.
+//!
+//! Not here: what the user may do (`authz`).
+
+pub mod impersonate;
+mod reviews;
+mod service_account;
+mod token_file;
+mod x509;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::request::Parts;
+use rustls::pki_types::CertificateDer;
+
+pub use reviews::review;
+pub use service_account::ServiceAccounts;
+pub use token_file::{TokenFile, TokenFileError};
+pub use x509::Certificates;
+
+use crate::gate::{Authenticator, AuthnError, TokenFacts, UserInfo};
+
+/// The group of everyone who is somebody.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// The API server's authenticator.
+pub struct Authn {
+    /// Client certificates.
+    pub certificates: Certificates,
+    /// Static tokens.
+    pub token_file: TokenFile,
+    /// Service account tokens.
+    pub accounts: ServiceAccounts,
+}
+
+impl Authenticator for Authn {
+    fn authenticate(
+        &self,
+        parts: &Parts,
+        peer: &[CertificateDer<'static>],
+    ) -> Result<Option<UserInfo>, AuthnError> {
+        // A certificate that is not ours does no harm where a good token comes with it.
+        let certificate = self.certificates.user(peer);
+        if let Ok(Some(user)) = certificate {
+            return Ok(Some(authenticated(user)));
+        }
+        if let Some(token) = bearer(parts) {
+            return match self.known(&token, &[])? {
+                Some(facts) => Ok(Some(facts.user)),
+                None => Err(AuthnError("invalid bearer token".into())),
+            };
+        }
+        certificate
+    }
+
+    fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenFacts>, AuthnError> {
+        self.known(token, audiences)
+    }
+}
+
+impl Authn {
+    fn known(&self, token: &str, audiences: &[String]) -> Result<Option<TokenFacts>, AuthnError> {
+        if let Some(user) = self.token_file.user(token) {
+            // Static tokens know nothing of audiences: they are good for whatever is asked.
+            let user = authenticated(user.clone());
+            return Ok(Some(TokenFacts { user, audiences: audiences.to_vec() }));
+        }
+        let facts = self.accounts.user(token, audiences)?;
+        Ok(facts.map(|f| TokenFacts { user: authenticated(f.user), ..f }))
+    }
+}
+
+fn authenticated(mut user: UserInfo) -> UserInfo {
+    if !user.in_group(AUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
+}
+
+/// The bearer token of a request: in its header, or, from browsers, in a WebSocket protocol's name.
+fn bearer(parts: &Parts) -> Option<String> {
+    const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+    let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if let Some(header) = header {
+        let (scheme, token) = header.trim().split_once(' ')?;
+        let token = token.trim();
+        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+            .then(|| token.to_owned());
+    }
+    let protocols = parts.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
+    let mut names = protocols.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let encoded = names.find_map(|name| name.trim().strip_prefix(PROTOCOL))?;
+    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    String::from_utf8(decoded).ok().filter(|t| !t.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
