@@ -16,6 +16,9 @@ use crate::resource::Resource;
 use crate::schema::Type;
 
 mod parse;
+mod runtime_config;
+
+pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| parse::table(include_str!("../tables/kinds.txt")));
 

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod clock;
 pub mod codec;
 pub mod default;
+pub mod discovery;
 pub mod entry;
 pub mod intstr;
 pub mod kinds;
