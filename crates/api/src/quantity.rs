@@ -190,6 +190,14 @@ impl Quantity {
         self.nanos % unit == 0
     }
 
+    /// Rounded away from zero to a multiple of a thousandth.
+    #[must_use]
+    pub fn round_up_to_milli(self) -> Self {
+        let milli = 1_000_000;
+        let up = i128::from(self.nanos % milli != 0) * self.nanos.signum();
+        Self { nanos: (self.nanos / milli + up) * milli, format: self.format }
+    }
+
     /// -1, 0 or 1.
     pub fn signum(self) -> i32 {
         match self.nanos.cmp(&0) {
