@@ -7,6 +7,7 @@ use crate::object::Object;
 
 pub mod conform;
 pub mod json;
+pub mod proto;
 pub mod yaml;
 
 /// How deep values may nest. (Upstream: 10,000, which no object needs.)

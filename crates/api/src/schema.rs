@@ -15,12 +15,24 @@ static TABLE: LazyLock<Table> =
 struct Table {
     types: Vec<Type>,
     by_name: HashMap<&'static str, u16>,
+    by_gvk: HashMap<(&'static str, &'static str, &'static str), u16>,
 }
 
 /// The type of that full name, as in `io.k8s.api.core.v1.Pod`.
 pub fn type_of(type_name: &str) -> Option<&'static Type> {
     let table = &*TABLE;
     table.by_name.get(type_name).map(|at| &table.types[usize::from(*at)])
+}
+
+/// The type of the body of a kind: of resources, of their lists, and of what is only sent and
+/// answered (`Status`, `DeleteOptions`, reviews).
+pub fn by_gvk(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
+    let table = &*TABLE;
+    let at = table.by_gvk.get(&(group, version, kind)).or_else(|| {
+        let of_every_group = table.by_gvk.get(&("*", "*", kind))?;
+        Some(of_every_group)
+    })?;
+    Some(&table.types[usize::from(*at)])
 }
 
 /// Every type, by package and name.
@@ -152,6 +164,8 @@ pub struct Field {
     pub merge_key: Option<&'static str>,
     /// The default that the published schema states, as JSON, where it is not just empty.
     pub default: Option<&'static str>,
+    /// Whether protobuf wraps the list in a message.
+    pub(crate) wrapped: bool,
     /// The name of the type in type errors, where it is not the plain one.
     pub(crate) go: Option<&'static str>,
 }

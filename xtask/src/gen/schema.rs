@@ -14,7 +14,7 @@ const HEAD: &str = "\
 #   x int or string, r raw object, v field set, j any JSON, B A S schema or bool, array, strings;
 #   .Name a type of the package, &name any type; [] list, {} map.
 # Attributes: =n protobuf number (=a/b inside an inlined message); flags * has presence, ! written
-#   when empty, ~ nested value, ? left out when zero, + required; the rest are key=value.
+#   when empty, ~ nested value, ? left out when zero, + required, ^ protobuf wraps the list; the rest are key=value.
 ";
 
 /// Types that are one JSON scalar, or that no table can say, by their letter.
@@ -115,9 +115,11 @@ fn one(
             None if package.ends_with(".version") => {}
             None => bail!("{package}.{short}.{field}: no protobuf number"),
         }
+        // A list that protobuf wraps in a message of its own.
+        let wrapped = if f["prototype"] == "Verbs" { "^" } else { "" };
         let plus = if required.contains(&field.as_str()) { "+" } else { "" };
-        if !shape.flags.is_empty() || !plus.is_empty() {
-            write!(out, " {}{plus}", shape.flags)?;
+        if !shape.flags.is_empty() || !plus.is_empty() || !wrapped.is_empty() {
+            write!(out, " {}{wrapped}{plus}", shape.flags)?;
         }
         if let Some(list) = f["list-type"].as_str() {
             write!(out, " list={list}")?;

@@ -28,7 +28,17 @@ pub(super) fn table(text: &'static str) -> Table {
         }
     }
     finish(&mut types, &mut fields);
-    Table { types, by_name }
+    let mut by_gvk = HashMap::new();
+    for (at, ty) in types.iter().enumerate() {
+        match &ty.gvk {
+            Gvk::None => {}
+            Gvk::All => {
+                by_gvk.insert(("*", "*", ty.short()), at as u16);
+            }
+            Gvk::Of(list) => by_gvk.extend(list.iter().map(|gvk| (*gvk, at as u16))),
+        }
+    }
+    Table { types, by_name, by_gvk }
 }
 
 /// Full names in the order of the text. They are made once and live as long as the program.
@@ -101,6 +111,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
         patch: PatchStrategy::default(),
         merge_key: None,
         default: None,
+        wrapped: false,
         go: None,
     };
     for word in words {
@@ -135,6 +146,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
                         '~' => field.nested = true,
                         '?' => field.omit_zero = true,
                         '+' => field.required = true,
+                        '^' => field.wrapped = true,
                         _ => panic!("schema table: {line}"),
                     }
                 }
