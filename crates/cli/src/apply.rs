@@ -87,26 +87,29 @@ async fn client_side(
     };
     let query = write_query(&args.validate, args.dry_run == "server", manager);
     for attempt in 1.. {
-        let live: Object =
-            match context.client.get(resource, object.namespace(), object.name()).await {
-                Ok(live) => live,
-                Err(e) if e.is_not_found() => {
-                    if args.dry_run == "client" {
-                        return report(resource, &object, "created", &args.output, "client");
+        let live: Object = match context
+            .client
+            .get(resource, object.namespace(), object.name())
+            .await
+        {
+            Ok(live) => live,
+            Err(e) if e.is_not_found() => {
+                if args.dry_run == "client" {
+                    return report(resource, &object, "created", &args.output, "client");
+                }
+                let path =
+                    format!("{}?{query}", resource.path(Some(object.namespace()), None, None));
+                match send(context, Method::POST, &path, "application/json", &object).await {
+                    Err(Error::Client(e)) if e.is_already_exists() && attempt < TRIES => {
+                        continue;
                     }
-                    let path =
-                        format!("{}?{query}", resource.path(Some(object.namespace()), None, None));
-                    match send(context, Method::POST, &path, "application/json", &object).await {
-                        Err(Error::Client(e)) if e.is_already_exists() && attempt < TRIES => {
-                            continue;
-                        }
-                        made => {
-                            return report(resource, &made?, "created", &args.output, &args.dry_run);
-                        }
+                    made => {
+                        return report(resource, &made?, "created", &args.output, &args.dry_run);
                     }
                 }
-                Err(error) => return Err(error.into()),
-            };
+            }
+            Err(error) => return Err(error.into()),
+        };
         let last: Value = live
             .annotation(LAST_APPLIED)
             .and_then(|text| serde_json::from_str(text).ok())
