@@ -13,6 +13,7 @@ pub mod options;
 pub mod queue;
 pub mod recorder;
 pub mod stream;
+pub mod testing;
 pub mod transport;
 pub mod watch;
 

@@ -9,23 +9,15 @@ use bytes::Bytes;
 
 use crate::error::Error;
 
-/// Fields that indexes may ask for, by qualified resource; a subset of what is selectable.
-const INDEXED: &[(&str, &[&str])] = &[
-    ("pods", &["spec.nodeName", "status.phase", "spec.schedulerName", "spec.restartPolicy"]),
-    ("events", &["involvedObject.uid", "involvedObject.name", "involvedObject.kind"]),
-    ("secrets", &["type"]),
-    ("nodes", &["spec.unschedulable"]),
-    ("namespaces", &["status.phase"]),
-];
-
 /// The entry of an object that came over the wire. Items of lists lack their type; it is put in
 /// front.
 pub fn entry_of(resource: &Resource, json: &[u8]) -> Result<Arc<Entry>, Error> {
     let object: Object =
         serde_json::from_slice(json).map_err(|e| Error::decode(resource.qualified(), e))?;
-    let qualified = resource.qualified();
-    let fields = INDEXED.iter().find(|(r, _)| *r == qualified).map_or(&[][..], |(_, f)| f);
-    let card = Card::of(&object, fields);
+    let card = match api::kinds::find(&resource.group, &resource.version, &resource.plural) {
+        Some(kind) => kind.card(&object),
+        None => Card::of(&object, &[]),
+    };
     let revision = object.resource_version().parse().unwrap_or(0);
     let json = if object.kind().is_empty() {
         typed(resource, json)
