@@ -1,6 +1,11 @@
 //! Values that no two services may share: cluster IPs and node ports.
 
+mod families;
+mod ips;
+mod ports;
 mod range;
+mod service;
+mod spec;
 
 use std::sync::Arc;
 
@@ -29,13 +34,25 @@ pub fn ranges(text: &str) -> Result<Vec<Range>, String> {
     }
 }
 
-/// The allocators of the request stack.
+/// The allocators of the request stack. What a crash may have left over is repaired meanwhile.
 pub fn allocators(
-    _store: &Store,
-    _ranges: Vec<Range>,
-    _node_ports: (u16, u16),
-    _clock: &Clock,
-    _rng: &Rng,
+    store: &Store,
+    ranges: Vec<Range>,
+    node_ports: (u16, u16),
+    clock: &Clock,
+    rng: &Rng,
 ) -> Vec<Arc<dyn Allocator>> {
-    Vec::new()
+    let ips = ips::Ips::new(store, ranges, clock.clone(), rng.clone());
+    let ports = ports::Ports::new(node_ports, rng.clone());
+    for entry in store.resource("services").list(None).iter() {
+        ports.hold(ports::of_service(&entry.object().unwrap_or_default()));
+    }
+    tokio::spawn({
+        let ips = ips.clone();
+        async move { ips.repair().await }
+    });
+    vec![Arc::new(service::Services::new(ips, ports))]
 }
+
+#[cfg(test)]
+mod tests;
