@@ -189,11 +189,10 @@ impl Writer<'_> {
     }
 }
 
-/// Notes who owns what after a create (`before` is then an empty object of the kind, or `None`),
-/// an update or a patch other than apply. Clients may send managers of their own along; what they
+/// Notes who owns what after a create (`before` is then `None`), an update or a patch other than apply. Clients may send managers of their own along; what they
 /// send to a subresource is ignored.
 pub fn update_managed_fields(before: Option<&Object>, after: &mut Object, writer: &Writer<'_>) {
-    let empty = Object::default();
+    let empty = writer.schema.empty();
     let live = before.unwrap_or(&empty);
     let of_live = || managers::decode(live).unwrap_or_default();
     let mut managers = if !writer.subresource.is_empty() {
@@ -237,8 +236,8 @@ fn keep_times(live: &Object, after: &mut Object) {
     }
 }
 
-/// Applies a configuration. `live` is the stored object, or `None` to create one (with `empty`, the
-/// empty object of the kind, for built-in kinds). The outcome is to be defaulted.
+/// Applies a configuration. `live` is the stored object, or `None` to create one. The outcome is to
+/// be conformed and defaulted.
 pub fn apply(
     live: Option<&Object>,
     config: &Object,
@@ -259,14 +258,13 @@ pub fn apply(
             config.kind()
         ))
     })?;
-    let empty = Object::default();
+    let empty = writer.schema.empty();
     let live = live.unwrap_or(&empty);
     let mut managers = managers::decode(live)
         .ok_or_else(|| ApplyError::Unfit("failed to decode managed fields".to_owned()))?;
     let base = bare(live);
     if managers.is_empty() {
-        let nothing = Value::Object(Map::new());
-        writer.note_update(BEFORE_FIRST_APPLY, &mut managers, &nothing, &base);
+        writer.note_update(BEFORE_FIRST_APPLY, &mut managers, &bare(&empty), &base);
     }
     let mut outcome = merge(writer, &base, &value, managers.clone(), force);
     if let (Err(ApplyError::Conflicts(conflicts)), "kubectl") = (&outcome, writer.manager) {
@@ -333,7 +331,8 @@ fn merge(
     for manager in &mut managers {
         if manager.is(&me) {
             manager.fields = strip(&manager.fields);
-            if changed || manager.time.is_none() {
+            // A manager that only comes to share what is there has no time yet.
+            if changed {
                 manager.time = Some(writer.now.to_owned());
             }
         }
@@ -377,6 +376,14 @@ fn last_applied(writer: &Writer<'_>, live: &Value) -> Option<Vec<String>> {
         .difference(&difference.added.below)
         .difference(&difference.removed.below);
     Some(set.paths())
+}
+
+/// Keeps a client's wish to forget all managers (`managedFields: []`) from being dropped as an empty
+/// list: call on a patched object before it is conformed.
+pub fn keep_reset(object: &mut Object) {
+    if managers::is_reset(object) {
+        object.set_meta("managedFields", vec![Value::Object(Map::new())]);
+    }
 }
 
 /// Whether a write changed an object in nothing but the times of its managers.

@@ -15,12 +15,12 @@ use serde_json::{Map, Value};
 use crate::kinds::Kind;
 use crate::object::Object;
 use crate::quantity::Quantity;
-use crate::schema::{self, FieldType, Type};
+use crate::schema::{self, Field, FieldType, Type};
 
 /// What is filled in where.
 struct Plan {
-    /// Of this message: field and value.
-    constants: Vec<(&'static str, Value)>,
+    /// Of this message: field, and the value it takes where it has none.
+    constants: Vec<(&'static Field, Value)>,
     /// Of this message, by code.
     rule: Option<fn(&mut Map<String, Value>)>,
     /// Fields that lead to more, with their types.
@@ -40,11 +40,11 @@ fn plans() -> HashMap<&'static str, Plan> {
     let mut plans: HashMap<&'static str, Plan> = HashMap::new();
     for ty in schema::all() {
         let family = family(ty);
-        let mut constants: Vec<(&'static str, Value)> = Vec::new();
+        let mut constants: Vec<(&'static Field, Value)> = Vec::new();
         let stated = ty.fields.iter().filter_map(|f| Some((f.name, f.default?)));
         let rows = table::CONSTANTS.iter().filter(|(of, _)| *of == family);
         for (field, text) in stated.chain(rows.flat_map(|(_, fields)| fields.iter().copied())) {
-            if let (Some(_), Ok(value)) = (ty.field(field), serde_json::from_str(text)) {
+            if let (Some(field), Ok(value)) = (ty.field(field), serde_json::from_str(text)) {
                 constants.push((field, value));
             }
         }
@@ -99,8 +99,8 @@ pub fn apply(kind: &Kind, object: &mut Object) {
 fn message(map: &mut Map<String, Value>, ty: &'static Type) {
     let Some(plan) = PLANS.get(ty.name) else { return };
     for (field, default) in &plan.constants {
-        if !map.contains_key(*field) {
-            map.insert((*field).to_owned(), default.clone());
+        if map.get(field.name).is_none_or(|v| is_unset(v, field)) {
+            map.insert(field.name.to_owned(), default.clone());
         }
     }
     if let Some(rule) = plan.rule {
@@ -110,6 +110,19 @@ fn message(map: &mut Map<String, Value>, ty: &'static Type) {
         if let Some(value) = map.get_mut(*field) {
             descend(value, ty);
         }
+    }
+}
+
+/// Whether a value is as good as none: an explicit zero counts only where the field tells them apart.
+fn is_unset(value: &Value, field: &Field) -> bool {
+    match value {
+        Value::Null => true,
+        _ if field.presence => false,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(_) => false,
     }
 }
 

@@ -3,15 +3,16 @@
 //! Pure functions of two documents; what a field is follows from the schema table. Not here:
 //! server-side apply (`apply`), and checks of the outcome.
 
+mod json;
 mod strategic;
 
-use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::object::Object;
 use crate::schema::Type;
 use crate::status::{ApiError, Reason};
 
+pub use json::json_patch;
 pub use strategic::{Lookup, PatchField, Strategy, strategic_with};
 
 /// Most operations in one JSON patch.
@@ -68,40 +69,6 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// Applies a JSON patch (RFC 6902). The outcome need not be an object (`replace` of the root).
-pub fn json_patch(original: &Object, patch: &Value) -> Result<Value, PatchError> {
-    let Value::Array(operations) = patch else {
-        return Err(PatchError::Malformed(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-            go_type(patch)
-        )));
-    };
-    if operations.len() > MAX_OPERATIONS {
-        return Err(PatchError::TooLarge(format!(
-            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-            operations.len()
-        )));
-    }
-    let operations: Vec<PatchOperation> = operations
-        .iter()
-        .map(serde::Deserialize::deserialize)
-        .collect::<Result<_, _>>()
-        .map_err(|_| PatchError::Rejected)?;
-    let mut document = Value::Object(original.0.clone());
-    let mut copied = 0usize;
-    for operation in &operations {
-        if let PatchOperation::Copy(copy) = operation {
-            copied += copy.from.resolve(&document).map_or(0, size);
-            if copied > MAX_COPIED {
-                return Err(PatchError::Rejected);
-            }
-        }
-        json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation))
-            .map_err(|_| PatchError::Rejected)?;
-    }
-    Ok(document)
-}
-
 /// Applies a strategic merge patch by the fields of a type.
 pub fn strategic(
     original: &Object,
@@ -114,7 +81,11 @@ pub fn strategic(
 impl Lookup for &'static Type {
     fn patch_field(&self, name: &str) -> PatchField<'static, Self> {
         let Some(field) = self.field(name) else { return PatchField::default() };
-        let strategy = if field.patch.merge { Strategy::Merge } else { Strategy::Plain };
+        let strategy = match field.patch {
+            p if p.merge => Strategy::Merge,
+            p if p.replace => Strategy::Replace,
+            _ => Strategy::Plain,
+        };
         PatchField { inner: field.ty.message(), strategy, merge_key: field.merge_key }
     }
 }
@@ -132,7 +103,7 @@ pub fn merge_patch(original: &Object, patch: &Value) -> Result<Object, PatchErro
         }
     }
     let mut document = Value::Object(original.0.clone());
-    json_patch::merge(&mut document, patch);
+    ::json_patch::merge(&mut document, patch);
     Object::from_value(document).ok_or(PatchError::Rejected)
 }
 

@@ -189,6 +189,8 @@ pub enum ListKind {
 pub struct PatchStrategy {
     /// Lists are merged (by key, or as a set), not replaced.
     pub merge: bool,
+    /// Maps are replaced, not merged.
+    pub replace: bool,
     /// Keys that a patch does not name are dropped.
     pub retain_keys: bool,
 }

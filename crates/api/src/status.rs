@@ -137,7 +137,7 @@ pub struct Cause {
 /// How `field.Error` prints the offending value: text quoted, anything else as JSON.
 pub fn print_value(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
+        Value::String(s) => crate::names::quote(s),
         Value::Null => "null".to_owned(),
         other => other.to_string(),
     }
@@ -356,7 +356,8 @@ impl ApiError {
         if !causes.is_empty() {
             details.insert("causes".to_owned(), causes.into());
         }
-        if !details.is_empty() {
+        // Upstream's invalid statuses always have details, be they empty.
+        if !details.is_empty() || self.reason == Reason::Invalid {
             status["details"] = details.into();
         }
         status

@@ -330,6 +330,12 @@ pub fn stamp_times(group: &str, kind: &str, new: &mut Object, old: Option<&Objec
                 new.map_mut("status").insert("lastPhaseTransitionTime".into(), now.into());
             }
         }
+        ("", "Pod") if old.is_none() => {
+            let list = new.map_mut("status").get_mut("conditions").and_then(Value::as_array_mut);
+            for condition in list.into_iter().flatten() {
+                condition["lastTransitionTime"] = now.into();
+            }
+        }
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             fields::stamp_conditions(new, old, now);
         }

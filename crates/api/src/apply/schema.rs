@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::codec::conform;
+use crate::object::Object;
 use crate::schema::{Field, FieldType, ListKind, Type, type_of};
 
 /// The type of a value.
@@ -73,8 +75,7 @@ fn shape_of(ty: &'static FieldType) -> Shape<'static> {
     match ty {
         FieldType::Ref(to) if to.get().atomic => Shape::Leaf,
         FieldType::Ref(_) | FieldType::Map(_) => Shape::Map,
-        FieldType::Raw
-        | FieldType::Json
+        FieldType::Json
         | FieldType::SchemaOrBool
         | FieldType::SchemaOrArray
         | FieldType::SchemaOrStrings => Shape::Deduced,
@@ -106,6 +107,14 @@ fn custom_shape(schema: &Value) -> Shape<'_> {
 }
 
 impl<'a> Schema<'a> {
+    /// The object that a first write is compared with.
+    pub(super) fn empty(self) -> Object {
+        match self {
+            Schema::Type(ty) => Object(conform::zero(ty)),
+            _ => Object::default(),
+        }
+    }
+
     pub(super) fn shape(self) -> Shape<'a> {
         match self {
             Schema::Type(ty) if ty.atomic => Shape::Leaf,

@@ -11,8 +11,10 @@ type Fields = Map<String, Value>;
 /// For each message (its API group's package and name) its rule.
 pub(super) static RULES: &[(&str, fn(&mut Fields))] = &[
     ("apiextensions/CustomResourceDefinitionNames", crd_names),
+    ("apps/DaemonSet", daemon_set),
     ("apps/DaemonSetUpdateStrategy", daemon_set_strategy),
     ("apps/DeploymentStrategy", deployment_strategy),
+    ("apps/StatefulSetSpec", stateful_set),
     ("apps/StatefulSetUpdateStrategy", stateful_set_strategy),
     ("autoscaling/HorizontalPodAutoscalerBehavior", autoscaler_behavior),
     ("autoscaling/HorizontalPodAutoscalerSpec", autoscaler_spec),
@@ -22,9 +24,11 @@ pub(super) static RULES: &[(&str, fn(&mut Fields))] = &[
     ("core/ImageVolumeSource", image_volume),
     ("core/LimitRangeItem", limit_range_item),
     ("core/Namespace", namespace),
+    ("core/NodeSpec", |map| first_of_many(map, "podCIDR", "podCIDRs", None)),
     ("core/NodeStatus", node_status),
     ("core/Pod", pod),
     ("core/PodSpec", pod_spec),
+    ("core/PodStatus", |map| first_of_many(map, "podIP", "podIPs", Some("ip"))),
     ("core/ReplicationController", replication_controller),
     ("core/Secret", secret),
     ("core/Service", service),
@@ -130,6 +134,44 @@ fn job(map: &mut Fields) {
     set(spec, "manualSelector", false);
 }
 
+/// The template's generation is written into every set, for old clients.
+fn daemon_set(map: &mut Fields) {
+    const KEY: &str = "deprecated.daemonset.template.generation";
+    if let Some(notes) = child(map, "metadata").and_then(|m| child(m, "annotations")) {
+        let given = text(notes, KEY).parse::<i64>().unwrap_or(0);
+        notes.insert(KEY.to_owned(), given.to_string().into());
+    }
+}
+
+fn stateful_set(map: &mut Fields) {
+    for claim in items(map, "volumeClaimTemplates") {
+        claim.insert("apiVersion".to_owned(), "v1".into());
+        claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
+    }
+}
+
+/// Two fields for one fact: the old one is the first of the new ones, and wins where both are given
+/// and differ.
+fn first_of_many(map: &mut Fields, one: &str, many: &str, inside: Option<&str>) {
+    let first = map.get(many).and_then(|list| list.get(0)).and_then(|f| match inside {
+        Some(key) => f.get(key),
+        None => Some(f),
+    });
+    match (text(map, one), first.and_then(Value::as_str)) {
+        ("", Some(first)) => {
+            let first = first.to_owned();
+            map.insert(one.to_owned(), first.into());
+        }
+        ("", None) => {}
+        (given, first) if first != Some(given) => {
+            let given = Value::from(given);
+            let item = inside.map_or_else(|| given.clone(), |key| json!({ key: given }));
+            map.insert(many.to_owned(), json!([item]));
+        }
+        _ => {}
+    }
+}
+
 /// The tag of an image's name: `latest` where it has neither tag nor digest; empty where it has only
 /// a digest, or cannot be read.
 fn tag(image: &str) -> &str {
@@ -143,7 +185,7 @@ fn tag(image: &str) -> &str {
         None => (name, None),
     };
     let mut parts = path.split('/').peekable();
-    let host = |p: &&str| p.contains(['.', ':']) || *p == "localhost";
+    let host = |p: &&str| p.contains(['.', ':']) || *p == "localhost" || p.to_lowercase() != **p;
     if path.contains('/') && parts.peek().is_some_and(host) {
         parts.next();
     }
@@ -266,6 +308,9 @@ fn pod_resources(spec: &mut Fields) {
 
 /// The old and the new name of the service account's field say the same.
 fn pod_spec(map: &mut Fields) {
+    if map.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
+        map.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     let name = match text(map, "serviceAccountName") {
         "" => text(map, "serviceAccount"),
         name => name,
@@ -364,7 +409,8 @@ fn network_policy(map: &mut Fields) {
 }
 
 fn subject(map: &mut Fields) {
-    if matches!(text(map, "kind"), "User" | "Group") {
+    if matches!(text(map, "kind"), "User" | "Group") && text(map, "apiGroup").is_empty() {
+        map.remove("apiGroup");
         set(map, "apiGroup", "rbac.authorization.k8s.io");
     }
 }

@@ -131,6 +131,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
             Some(("patch", strategy)) => {
                 for part in strategy.split(',') {
                     field.patch.merge |= part == "merge";
+                    field.patch.replace |= part == "replace";
                     field.patch.retain_keys |= part == "retainKeys";
                 }
             }

@@ -146,6 +146,10 @@ pub(super) fn job_create(object: &mut Object) {
         return;
     }
     let (name, uid) = (object.name().to_owned(), object.uid().to_owned());
+    // Labels that come from the template grow with it.
+    let given = object.at("spec.template.metadata.labels").cloned();
+    let labels = object.meta().and_then(|m| m.get("labels")).cloned();
+    let shared = labels.is_none() || labels == given;
     let spec = object.map_mut("spec");
     let labels = child(child(child(spec, "template"), "metadata"), "labels");
     for (key, value) in [
@@ -156,8 +160,12 @@ pub(super) fn job_create(object: &mut Object) {
     ] {
         labels.entry(key).or_insert_with(|| value.as_str().into());
     }
+    let labels = labels.clone();
     let selected = child(child(spec, "selector"), "matchLabels");
     selected.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.as_str().into());
+    if shared {
+        object.set_meta("labels", labels);
+    }
 }
 
 fn child<'a>(
@@ -282,6 +290,9 @@ pub(super) fn no_first_generation(object: &mut Object) {
 pub(super) fn service_update(new: &mut Object, old: &Object) {
     let kind = |o: &Object| o.text("spec.type").unwrap_or("ClusterIP").to_owned();
     let (now, before) = (kind(new), kind(old));
+    if now == "ExternalName" {
+        new.map_mut("spec").remove("internalTrafficPolicy");
+    }
     let same = |new: &Object, path: &str| new.at(path) == old.at(path);
     let drop = |new: &mut Object, keys: &[&str]| {
         for key in keys {

@@ -68,7 +68,16 @@ pub fn mutate(kind: &str, object: &mut Object) {
             let finalizers = object.meta_mut().entry("finalizers").or_insert_with(|| json!([]));
             finalizers.as_array_mut().expect("a list").push("kubernetes.io/pv-protection".into());
         }
-        "IngressClass" | "StorageClass" => {}
+        "Node" => {
+            let taint = json!({"effect": "NoSchedule", "key": "node.kubernetes.io/not-ready"});
+            let taints = list(object.map_mut("spec"), "taints");
+            if !taints.contains(&taint) {
+                taints.push(taint);
+            }
+        }
+        "VolumeAttributesClass" => {
+            object.set_meta("finalizers", json!(["kubernetes.io/vac-protection"]));
+        }
         _ => {}
     }
 }
