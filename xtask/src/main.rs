@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 mod r#gen;
+mod tidy;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -12,8 +13,9 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["gen"] => r#gen::run(false),
         ["gen", "--check"] => r#gen::run(true),
+        ["tidy"] => tidy::run(&root()),
         _ => {
-            eprintln!("usage: cargo run -p xtask -- gen [--check]");
+            eprintln!("usage: cargo run -p xtask -- gen [--check] | tidy");
             return ExitCode::from(2);
         }
     };
@@ -24,4 +26,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The repository's root: where the workspace is.
+fn root() -> std::path::PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
 }

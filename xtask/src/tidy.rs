@@ -74,7 +74,8 @@ fn check_file(name: &str, text: &str, faults: &mut Vec<String>) {
     if lines > MAX_LINES && !generated {
         faults.push(format!("{name}: {lines} lines; split it by concept (at most {MAX_LINES})"));
     }
-    let is_test = name.contains("/tests/") || name.starts_with("tests/") || name.starts_with("bench/");
+    let is_test =
+        name.contains("/tests/") || name.starts_with("tests/") || name.starts_with("bench/");
     for (at, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or("");
         for (call, homes, instead) in BANNED {
@@ -101,9 +102,15 @@ fn safety_above(text: &str, at: usize) -> bool {
     lines[at.saturating_sub(6)..=at].iter().any(|l| l.contains("SAFETY"))
 }
 
-fn check_direction(root: &Path, krate: &str, allowed: &[&str], faults: &mut Vec<String>) -> Result<()> {
+fn check_direction(
+    root: &Path,
+    krate: &str,
+    allowed: &[&str],
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let path = root.join("crates").join(krate).join("Cargo.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let ours: Vec<&str> = DIRECTION.iter().map(|(k, _)| *k).collect();
     let dependencies = text
         .lines()
@@ -124,7 +131,8 @@ fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> =
         ["crates", "xtask", "bench", "tests"].iter().map(|d| root.join(d)).collect();
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
