@@ -5,5 +5,10 @@
 //! about containers (`node`), or about nodes' addresses (`controllers`).
 
 pub mod cidr;
+pub mod cleanup;
 pub mod cni;
 pub mod netlink;
+pub mod objects;
+pub mod proxy;
+
+pub use cleanup::cleanup;

@@ -2,105 +2,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use isopod_network::cni::{self, Configuration};
-use isopod_network::netlink::Socket;
-use isopod_network::netlink::route;
-use serde_json::{Value, json};
-use support::Namespace;
-
-struct Machine {
-    host: Namespace,
-    dir: tempfile::TempDir,
-}
-
-impl Machine {
-    fn new(pod_cidr: &str) -> Option<Self> {
-        let machine = Self { host: Namespace::new()?, dir: tempfile::tempdir().expect("a folder") };
-        machine.configure(pod_cidr);
-        Some(machine)
-    }
-
-    fn configure(&self, pod_cidr: &str) {
-        let dir = self.dir.path();
-        let cidr = pod_cidr.parse().expect("a range");
-        let cluster = "10.42.0.0/16".parse().expect("a range");
-        self.host
-            .run(|| {
-                cni::configure(&Configuration {
-                    conf_dir: &dir.join("net.d"),
-                    bin_dir: &dir.join("bin"),
-                    state_dir: &dir.join("state"),
-                    executable: Path::new("/usr/local/bin/isopod"),
-                    pod_cidrs: &[cidr],
-                    cluster_cidrs: &[cluster],
-                    mtu: Some(1400),
-                })
-            })
-            .expect("configures");
-    }
-
-    /// The plugin's own configuration, as a runtime hands it over.
-    fn conf(&self, version: &str, ports: &Value) -> Vec<u8> {
-        let list = std::fs::read(self.dir.path().join("net.d/10-isopod.conflist")).expect("there");
-        let list: Value = serde_json::from_slice(&list).expect("JSON");
-        let mut conf = list["plugins"][0].clone();
-        conf["cniVersion"] = version.into();
-        conf["name"] = list["name"].clone();
-        conf["runtimeConfig"] = json!({"portMappings": ports});
-        serde_json::to_vec(&conf).expect("JSON")
-    }
-
-    fn call(
-        &self,
-        command: &str,
-        id: &str,
-        netns: &str,
-        ports: &Value,
-    ) -> Result<Option<Value>, String> {
-        let conf = self.conf("1.0.0", ports);
-        let env = |name: &str| {
-            Some(match name {
-                "CNI_CONTAINERID" => id.to_owned(),
-                "CNI_NETNS" => netns.to_owned(),
-                "CNI_IFNAME" => "eth0".to_owned(),
-                _ => return None,
-            })
-        };
-        let (_, result) = self.host.run(|| cni::run(command, &conf, env));
-        result.map_err(|e| format!("{}: {e}", e.code))
-    }
-
-    fn add(&self, id: &str, ports: &Value) -> (Namespace, IpAddr) {
-        let pod = Namespace::new().expect("root");
-        let result = self.call("ADD", id, &pod.path(), ports).expect("adds").expect("a result");
-        let ip = result["ips"][0]["address"].as_str().expect("an address");
-        (pod, ip.trim_end_matches("/32").parse().expect("an address"))
-    }
-}
-
-/// Serves one connection: answers with the peer's address.
-fn answer_once(namespace: &Namespace, port: u16) -> std::thread::JoinHandle<()> {
-    let listener = namespace.run(|| TcpListener::bind(("0.0.0.0", port)).expect("binds"));
-    std::thread::spawn(move || {
-        let (mut stream, peer) = listener.accept().expect("a connection");
-        stream.write_all(peer.ip().to_string().as_bytes()).expect("writes");
-    })
-}
-
-fn ask(namespace: &Namespace, to: (IpAddr, u16)) -> String {
-    namespace.run(|| {
-        let mut stream = TcpStream::connect_timeout(&to.into(), Duration::from_secs(5))
-            .unwrap_or_else(|e| panic!("connects to {to:?}: {e}"));
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("reads");
-        text
-    })
-}
+use isopod_network::cni;
+use isopod_network::netlink::{Socket, route};
+use serde_json::json;
+use support::{Machine, Namespace, answer_once, ask};
 
 #[test]
 fn pods_reach_each_other_the_machine_and_the_outside() {
@@ -121,31 +29,7 @@ fn pods_reach_each_other_the_machine_and_the_outside() {
     assert_eq!(ask(&a, (gateway, 8080)), a_ip.to_string(), "pod to machine");
     served.join().expect("served");
 
-    // The outside: another namespace behind a link that no pod range is routed to.
-    let outside = Namespace::new().expect("root");
-    machine.host.run(|| {
-        let socket = Socket::route().expect("opens");
-        let far = std::fs::File::open(outside.path()).expect("opens");
-        let mut w = isopod_network::netlink::Writer::new();
-        let end = |name, last| route::VethEnd { name, mac: [2, 0, 0, 0, 0, last] };
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&far);
-        route::add_veth(&mut w, end("up0", 1), end("eth0", 2), fd, 1500);
-        socket.run(&w).expect("adds");
-        let up = route::link_by_name(&socket, "up0").expect("asks").expect("there");
-        let mut w = isopod_network::netlink::Writer::new();
-        let here = "192.0.2.1".parse().expect("an address");
-        route::add_address(&mut w, up.index, here, 24, 0);
-        socket.run(&w).expect("adds");
-    });
-    outside.run(|| {
-        let socket = Socket::route().expect("opens");
-        let eth = route::link_by_name(&socket, "eth0").expect("asks").expect("there");
-        let mut w = isopod_network::netlink::Writer::new();
-        let here = "192.0.2.9".parse().expect("an address");
-        route::set_up(&mut w, eth.index);
-        route::add_address(&mut w, eth.index, here, 24, 0);
-        socket.run(&w).expect("adds");
-    });
+    let outside = machine.outside();
     let served = answer_once(&outside, 80);
     let to = "192.0.2.9".parse().expect("an address");
     assert_eq!(ask(&a, (to, 80)), "192.0.2.1", "pod to outside is masqueraded");

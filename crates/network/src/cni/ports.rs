@@ -131,7 +131,7 @@ pub fn table(family: Family, pod_cidr: Cidr, cluster_cidrs: &[Cidr], ports: &[El
 
     for (name, hook) in [("nat-prerouting", Hook::Prerouting), ("nat-output", Hook::Output)] {
         batch.add_base_chain(name, "nat", hook, DESTINATION);
-        let local = Rule::new().daddr_local().verdict(&Verdict::Jump(FORWARD_CHAIN.into()));
+        let local = Rule::new().daddr_local(Op::Eq).verdict(&Verdict::Jump(FORWARD_CHAIN.into()));
         batch.add_rule(name, &local);
     }
     batch.add_base_chain("nat-postrouting", "nat", Hook::Postrouting, SOURCE);

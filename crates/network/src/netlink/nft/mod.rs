@@ -22,6 +22,7 @@ const BATCH_END: u16 = 0x11;
 const SUBSYS: u16 = 10;
 
 const NEWTABLE: u16 = 0;
+const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const DELCHAIN: u16 = 5;
@@ -442,6 +443,18 @@ pub fn elements(
         }
     })?;
     Ok(all)
+}
+
+/// Whether a table exists.
+pub fn table_exists(socket: &Socket, family: Family, table: &str) -> Result<bool, Error> {
+    let mut w = Writer::new();
+    let head = [family.number(), 0, 0, 0];
+    w.message("get table", (SUBSYS << 8) | GETTABLE, super::ACK, &head, |w| w.attr_str(1, table));
+    match socket.dump(&w, |_| {}) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes a table with all that is in it; fine where there is none.

@@ -206,9 +206,9 @@ impl Rule {
         .compare(scratch, op, &LOCAL.to_ne_bytes())
     }
 
-    /// Matches where the destination is an address of this machine.
-    pub fn daddr_local(self) -> Self {
-        self.address_type(2, Op::Eq)
+    /// Matches where the destination is (not) an address of this machine.
+    pub fn daddr_local(self, op: Op) -> Self {
+        self.address_type(2, op)
     }
 
     /// Matches where the source is (not) an address of this machine.
