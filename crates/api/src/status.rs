@@ -245,6 +245,10 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// `details.causes` of a status that came over the wire.
     pub foreign_causes: Vec<Value>,
+    /// An error of the HTTP layer, which has details even where they are empty.
+    pub generic: bool,
+    /// `metadata.continue`: how to go on after an expired list.
+    pub continue_token: String,
 }
 
 impl ApiError {
@@ -257,6 +261,8 @@ impl ApiError {
             details: Box::default(),
             causes: Vec::new(),
             foreign_causes: Vec::new(),
+            generic: false,
+            continue_token: String::new(),
         }
     }
 
@@ -381,7 +387,11 @@ impl ApiError {
             .and_then(Value::as_u64)
             .and_then(|c| u16::try_from(c).ok())
             .unwrap_or(code);
+        if let Some(token) = status.pointer("/metadata/continue").and_then(Value::as_str) {
+            token.clone_into(&mut error.continue_token);
+        }
         if let Some(details) = status.get("details").and_then(Value::as_object) {
+            error.generic = details.is_empty();
             let mut details = details.clone();
             if let Some(Value::Array(causes)) = details.remove("causes") {
                 error.foreign_causes = causes;

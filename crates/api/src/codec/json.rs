@@ -61,32 +61,37 @@ pub struct Encoded {
     pub rv_at: usize,
 }
 
-/// Writes an object for the store.
+/// Writes an object for the store: its type and metadata first, so that a list can leave out the type
+/// by skipping a prefix.
 pub fn encode_for_store(object: &Object) -> Encoded {
     let mut out = Vec::with_capacity(2048);
-    let mut rv_at = 0;
-    out.push(b'{');
+    out.extend_from_slice(stored_prefix(object.api_version(), object.kind()).as_bytes());
+    out.extend_from_slice(b"\"metadata\":{");
+    let rv_at = out.len();
+    for (key, value) in object.meta().into_iter().flatten() {
+        if key != "resourceVersion" {
+            separate(&mut out);
+            write(&mut out, key);
+            out.push(b':');
+            write(&mut out, value);
+        }
+    }
+    out.push(b'}');
     for (key, value) in &object.0 {
-        separate(&mut out);
-        write(&mut out, key);
-        out.push(b':');
-        match value {
-            Value::Object(meta) if key == "metadata" => {
-                out.push(b'{');
-                rv_at = out.len();
-                for (key, value) in meta.iter().filter(|(key, _)| *key != "resourceVersion") {
-                    separate(&mut out);
-                    write(&mut out, key);
-                    out.push(b':');
-                    write(&mut out, value);
-                }
-                out.push(b'}');
-            }
-            _ => write(&mut out, value),
+        if !matches!(key.as_str(), "kind" | "apiVersion" | "metadata") {
+            out.push(b',');
+            write(&mut out, key);
+            out.push(b':');
+            write(&mut out, value);
         }
     }
     out.push(b'}');
     Encoded { bytes: out.into(), rv_at }
+}
+
+/// What the stored form of a kind's objects starts with; items of a list leave it out.
+pub fn stored_prefix(api_version: &str, kind: &str) -> String {
+    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",")
 }
 
 fn separate(out: &mut Vec<u8>) {
