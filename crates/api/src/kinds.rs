@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -250,11 +250,7 @@ impl Kind {
     /// The index card of a stored object of this kind, which is of the stored version.
     pub fn card(&self, object: &Object) -> Card {
         let mut card = Card::of(object, &[]);
-        card.fields = self
-            .card
-            .iter()
-            .map(|field| (Arc::from(field.name), Arc::from(field.read(object))))
-            .collect();
+        card.fields = self.card.iter().map(|field| (field.name, field.read(object))).collect();
         card
     }
 }

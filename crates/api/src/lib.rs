@@ -23,7 +23,7 @@ pub mod strategy;
 pub mod table;
 pub mod validate;
 
-pub use entry::{Card, Entry, Key};
+pub use entry::{Card, Entry, Fields, Key};
 pub use object::Object;
 pub use resource::Resource;
 pub use status::{ApiError, Cause, CauseReason, Reason};

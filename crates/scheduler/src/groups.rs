@@ -88,7 +88,7 @@ impl Groups {
     pub fn of(&self, pod: &Pod) -> Vec<LabelSelector> {
         let card = &pod.entry.card;
         let services = self.services.get(&card.namespace).into_iter().flat_map(BTreeMap::values);
-        let owner = card.controller.as_ref().and_then(|uid| self.owners.get(uid));
+        let owner = card.controller.as_ref().and_then(|uid| self.owners.get(&**uid));
         services.filter(|s| s.matches(card)).chain(owner).cloned().collect()
     }
 }

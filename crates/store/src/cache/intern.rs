@@ -1,9 +1,10 @@
-//! Shares the texts that cards repeat: namespaces, label keys and values, field paths and values.
+//! Shares the texts that cards repeat: namespaces, labels, field paths,
+//! owners.
 //!
-//! Ten thousand pods have ten thousand names but one `spec.restartPolicy`. Owned by whoever builds
+//! Ten thousand pods have ten thousand names but one `app` label a Deployment. Owned by whoever builds
 //! entries, so it needs no lock.
 //!
-//! Not here: names and uids, which do not repeat.
+//! Not here: names, uids and field values, which do not repeat or share an allocation already.
 
 use std::sync::Arc;
 
@@ -13,25 +14,43 @@ use hashbrown::HashSet;
 /// Longer texts hardly repeat; comparing them is not worth it.
 const LONGEST: usize = 128;
 
-/// A set of shared texts.
+type Labels = Arc<[(Arc<str>, Arc<str>)]>;
+
+/// Sets of shared texts, and of shared sets of them.
 #[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Arc<str>>,
-    /// Where the next sweep for unused texts happens.
+    labels: HashSet<Labels>,
+    paths: HashSet<Arc<[Arc<str>]>>,
+    /// Where the next sweep for what is unused happens.
     sweep_at: usize,
 }
 
 impl Interner {
-    /// Replaces the card's repeating texts by shared ones.
+    /// Replaces the card's repeating parts by shared ones.
     pub fn card(&mut self, card: &mut Card) {
         self.text(&mut card.namespace);
-        for (key, value) in card.labels.iter_mut().chain(card.fields.iter_mut()) {
-            self.text(key);
-            self.text(value);
+        if let Some(controller) = &mut card.controller {
+            self.text(controller);
         }
-        if self.texts.len() >= self.sweep_at.max(1024) {
+        if let Some(labels) = self.labels.get(&card.labels) {
+            card.labels = labels.clone();
+        } else {
+            let mut labels = card.labels.to_vec();
+            for (key, value) in &mut labels {
+                self.text(key);
+                self.text(value);
+            }
+            card.labels = labels.into();
+            self.labels.insert(card.labels.clone());
+        }
+        let paths = card.fields.paths();
+        let paths = self.paths.get_or_insert_with(paths, Clone::clone).clone();
+        card.fields.share_paths(&paths);
+        if self.texts.len() + self.labels.len() >= self.sweep_at.max(1024) {
+            self.labels.retain(|labels| Arc::strong_count(labels) > 1);
             self.texts.retain(|text| Arc::strong_count(text) > 1);
-            self.sweep_at = self.texts.len() * 2;
+            self.sweep_at = (self.texts.len() + self.labels.len()) * 2;
         }
     }
 

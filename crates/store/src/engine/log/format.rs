@@ -352,18 +352,25 @@ fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(text).ok()
 }
 
+fn take_pairs<'a, 'b: 'a>(
+    bytes: &'a mut &'b [u8],
+    count: usize,
+) -> impl Iterator<Item = Option<(&'b str, &'b str)>> + 'a {
+    (0..count).map(move |_| Some((take_text(bytes)?, take_text(bytes)?)))
+}
+
 /// All texts of a card but namespace and name, which the key has.
 fn card_texts(card: &Card) -> impl Iterator<Item = &str> {
     std::iter::once(&*card.uid)
         .chain(card.controller.as_deref())
         .chain(card.labels.iter().flat_map(|(k, v)| [&**k, &**v]))
-        .chain(card.fields.iter().flat_map(|(k, v)| [&**k, &**v]))
+        .chain(card.fields.iter().flat_map(|(path, value)| [path, value]))
 }
 
 fn encode_card(card: &Card, out: &mut Vec<u8>) {
     out.push(u8::from(card.deleting) | u8::from(card.controller.is_some()) << 1);
     put_len(card.labels.len(), out);
-    put_len(card.fields.len(), out);
+    put_len(card.fields.paths().len(), out);
     for text in card_texts(card) {
         put_len(text.len(), out);
         out.extend_from_slice(text.as_bytes());
@@ -372,7 +379,7 @@ fn encode_card(card: &Card, out: &mut Vec<u8>) {
 
 fn card_len(card: &Card) -> usize {
     let texts: usize = card_texts(card).map(|t| len_len(t.len()) + t.len()).sum();
-    1 + len_len(card.labels.len()) + len_len(card.fields.len()) + texts
+    1 + len_len(card.labels.len()) + len_len(card.fields.paths().len()) + texts
 }
 
 /// Reads a record's card.
@@ -384,15 +391,14 @@ pub fn decode_card(record: &Record<'_>) -> Result<Card, Bad> {
         let (labels, fields) = (take_len(bytes)?, take_len(bytes)?);
         let uid = take_text(bytes)?.into();
         let controller = if flags & 2 == 0 { None } else { Some(take_text(bytes)?.into()) };
-        let mut pairs = |count: usize| -> Option<Box<[_]>> {
-            (0..count).map(|_| Some((take_text(bytes)?.into(), take_text(bytes)?.into()))).collect()
-        };
         Some(Card {
             namespace: record.namespace.into(),
             name: record.name.into(),
             uid,
-            labels: pairs(labels)?,
-            fields: pairs(fields)?,
+            labels: take_pairs(bytes, labels)
+                .map(|pair| pair.map(|(key, value)| (key.into(), value.into())))
+                .collect::<Option<_>>()?,
+            fields: take_pairs(bytes, fields).collect::<Option<_>>()?,
             controller,
             deleting: flags & 1 != 0,
         })
