@@ -1,1 +1,65 @@
-//! controllers.
+//! The controllers: what keeps the cluster as its objects say.
+//!
+//! One folder a controller, all of the same shape: `mod.rs` wires informers to a queue of keys,
+//! `plan.rs` is a pure function from what is wanted and seen to [`action::Action`]s, `cases.yaml` holds
+//! its cases. Actions are carried out in one place (`action`). Not here: scheduling, anything of a
+//! node, allocation of service addresses (the API server does that).
+
+pub mod action;
+mod condition;
+mod context;
+mod discovery;
+#[cfg(test)]
+mod golden;
+mod meta;
+mod pods;
+mod refs;
+
+mod replicaset;
+
+use api::clock::{Clock, Rng};
+use client::{Client, Informers, Shutdown};
+use tokio::task::JoinSet;
+
+pub use context::Config;
+use context::Context;
+
+type Start = fn(Context) -> futures_util::future::BoxFuture<'static, ()>;
+
+/// All controllers, by upstream's names.
+const CONTROLLERS: &[(&str, Start)] = &[
+    ("replicaset-controller", |ctx| {
+        Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicaSet))
+    }),
+    ("replicationcontroller-controller", |ctx| {
+        Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicationController))
+    }),
+];
+
+/// The names that `Config::controllers` may hold.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CONTROLLERS.iter().map(|(name, _)| *name)
+}
+
+/// Runs the controllers until shutdown.
+pub async fn run(
+    config: Config,
+    client: Client,
+    informers: Informers,
+    clock: Clock,
+    rng: Rng,
+    shutdown: Shutdown,
+) {
+    let context = Context::new(config, client, informers, clock, rng, shutdown);
+    let mut running = JoinSet::new();
+    for (name, start) in CONTROLLERS {
+        if context.config.enables(name) {
+            running.spawn(start(context.clone()));
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!("a controller failed: {error}");
+        }
+    }
+}
