@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod clock;
 pub mod codec;
+pub mod convert;
 pub mod default;
 pub mod discovery;
 pub mod entry;
