@@ -11,6 +11,10 @@ use api::{Card, Key};
 use bytes::Bytes;
 use isopod_store::{Change, Expect, Options, Store, Write};
 
+/// As the isopod binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A pod of 2.7 KB with the card that pods have.
 fn pod(i: usize) -> Write {
     let (namespace, name) = (format!("ns-{}", i % 10), format!("web-{i:06}-x7k2p"));
