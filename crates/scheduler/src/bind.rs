@@ -1,4 +1,4 @@
-//! Acting on decisions: the binding, the events and the `PodScheduled` condition.
+//! Acting on decisions: the binding, preemption, the events and the `PodScheduled` condition.
 //!
 //! Not here: deciding.
 
@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use api::clock::Clock;
 use api::resource::PODS;
-use client::{Client, EventType, ObjectRef, Patch, Recorder};
+use client::{Client, DeleteOptions, EventType, ObjectRef, Patch, Recorder};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::pod::Pod;
+use crate::preempt::Plan;
 
 /// Writes what the scheduler decides.
 #[derive(Clone)]
@@ -67,6 +68,62 @@ impl Binder {
 
     fn event(&self, pod: &Pod, kind: EventType, reason: &str, note: &str) {
         self.recorder.event(&ObjectRef::of_entry(&PODS, &pod.entry), kind, reason, note);
+    }
+
+    /// Ends the pods that stand in a pod's way and notes the node it is meant for.
+    pub async fn make_room(&self, pod: &Arc<Pod>, plan: &Plan) {
+        let meant = &pod.entry.card;
+        let patch = json!({
+            "metadata": {"uid": meant.uid}, "status": {"nominatedNodeName": plan.node},
+        });
+        let written = self
+            .client
+            .patch::<IgnoredAny>(
+                &PODS,
+                &meant.namespace,
+                &meant.name,
+                Some("status"),
+                Patch::Strategic,
+                &patch,
+            )
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(pod = %format_args!("{}/{}", meant.namespace, meant.name), %error, "cannot nominate a node");
+            return;
+        }
+        for victim in plan.victims.iter().filter(|v| !v.entry.card.deleting) {
+            if let Err(error) = self.preempt(victim, pod, &plan.node).await
+                && !error.is_not_found()
+            {
+                let card = &victim.entry.card;
+                tracing::warn!(pod = %format_args!("{}/{}", card.namespace, card.name), %error, "cannot preempt");
+            }
+        }
+    }
+
+    async fn preempt(&self, victim: &Pod, by: &Pod, node: &str) -> Result<(), client::Error> {
+        let card = &victim.entry.card;
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": format!("{}: preempting to accommodate a higher priority pod", by.scheduler_name),
+            "lastTransitionTime": self.clock.time(),
+        });
+        let patch = json!({"metadata": {"uid": card.uid}, "status": {"conditions": [condition]}});
+        self.client
+            .patch::<IgnoredAny>(
+                &PODS,
+                &card.namespace,
+                &card.name,
+                Some("status"),
+                Patch::Strategic,
+                &patch,
+            )
+            .await?;
+        let options = DeleteOptions::uid(&*card.uid);
+        self.client.delete(&PODS, &card.namespace, &card.name, &options).await?;
+        let note = format!("Preempted by pod {} on node {node}", by.entry.card.uid);
+        self.event(victim, EventType::Normal, "Preempted", &note);
+        Ok(())
     }
 
     /// Reports that no node takes the pod: an event, and the condition where it changes.

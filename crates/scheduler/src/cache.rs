@@ -44,6 +44,8 @@ pub struct Cache {
     places: HashMap<Box<str>, String>,
     /// Namespaces.
     pub namespaces: Namespaces,
+    /// Pods that room is being made for, by uid, with the node.
+    nominated: HashMap<Box<str>, (String, Arc<Pod>)>,
     /// How many nodes have an image, by name.
     pub images: HashMap<String, usize>,
 }
@@ -107,10 +109,35 @@ impl Cache {
         self.places.contains_key(uid)
     }
 
+    /// Reserves a node for a pod that others are being ended for.
+    pub fn nominate(&mut self, pod: Arc<Pod>, node: &str) {
+        self.nominated.insert(pod.entry.card.uid.clone(), (node.to_owned(), pod));
+    }
+
+    /// Ends a reservation.
+    pub fn withdraw(&mut self, uid: &str) {
+        self.nominated.remove(uid);
+    }
+
+    /// A node as a pod may count on it: with the pods that it is reserved for, where they are at least
+    /// as important. `None` where that changes nothing.
+    pub fn reserved(&self, node: &Node, pod: &Pod) -> Option<Node> {
+        let mut changed: Option<Node> = None;
+        for (on, other) in self.nominated.values() {
+            let counts =
+                other.priority >= pod.priority && other.entry.card.uid != pod.entry.card.uid;
+            if counts && **node.name() == **on {
+                changed.get_or_insert_with(|| node.clone()).add(other.clone());
+            }
+        }
+        changed
+    }
+
     /// Puts a pod on a node: assigned as the API server says, or assumed before it does. A pod that
     /// was elsewhere moves.
     pub fn place(&mut self, pod: Arc<Pod>, node: &str) {
         self.remove_pod(&pod.entry.card.uid);
+        self.withdraw(&pod.entry.card.uid);
         self.places.insert(pod.entry.card.uid.clone(), node.to_owned());
         match self.index.get(node) {
             Some(&at) => self.nodes[at].add(pod),

@@ -11,6 +11,7 @@ pub mod groups;
 mod metrics;
 pub mod node;
 pub mod pod;
+pub mod preempt;
 pub mod queue;
 pub mod resources;
 mod run;

@@ -3,13 +3,16 @@
 //! Everything mutable belongs to this one task; bindings run beside it, bounded, and report back.
 //! Not here: the decisions (`schedule`) and their effects (`bind`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::Entry;
 use api::clock::{Clock, Rng};
 use api::resource::{
-    NAMESPACES, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, SERVICES, STATEFUL_SETS,
+    NAMESPACES, NODES, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
+    SERVICES, STATEFUL_SETS,
 };
+use api::selector::LabelSelectorSpec;
 use client::{Delta, Event, Informers, Recorder, Shutdown, Subscription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,6 +25,7 @@ use crate::groups::Groups;
 use crate::metrics;
 use crate::node::Node;
 use crate::pod::Pod;
+use crate::preempt::{self, Budget};
 use crate::queue::{Change, Queue};
 use crate::schedule;
 
@@ -39,6 +43,25 @@ impl Default for Config {
     fn default() -> Self {
         Self { scheduler_name: "default-scheduler".to_owned() }
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawBudget {
+    spec: RawBudgetSpec,
+    status: RawBudgetStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawBudgetSpec {
+    selector: Option<LabelSelectorSpec>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawBudgetStatus {
+    disruptions_allowed: i64,
 }
 
 /// What became of a binding.
@@ -65,6 +88,7 @@ pub async fn run(
         cache: Cache::default(),
         queue: Queue::default(),
         groups: Groups::default(),
+        budgets: HashMap::new(),
         start: 0,
         slots: Arc::new(Semaphore::new(BINDINGS)),
         bound_tx,
@@ -82,6 +106,7 @@ struct Scheduler {
     cache: Cache,
     queue: Queue,
     groups: Groups,
+    budgets: HashMap<Box<str>, Budget>,
     start: usize,
     slots: Arc<Semaphore>,
     bound_tx: mpsc::UnboundedSender<Bound>,
@@ -92,11 +117,12 @@ type Reader = fn(&mut Scheduler, &Delta);
 
 impl Scheduler {
     async fn run(mut self, informers: &Informers, mut bound: mpsc::UnboundedReceiver<Bound>) {
-        let sources: [(_, Reader); 7] = [
+        let sources: [(_, Reader); 8] = [
             (&NODES, Self::node_event),
             (&PODS, Self::pod_event),
             (&NAMESPACES, Self::namespace_event),
             (&SERVICES, Self::service_event),
+            (&POD_DISRUPTION_BUDGETS, Self::budget_event),
             (&REPLICA_SETS, Self::owner_event),
             (&STATEFUL_SETS, Self::owner_event),
             (&REPLICATION_CONTROLLERS, Self::owner_event),
@@ -186,6 +212,22 @@ impl Scheduler {
         self.groups.set_service(delta.old.as_ref(), delta.new.as_ref());
     }
 
+    fn budget_event(&mut self, delta: &Delta) {
+        let card = &delta.latest().card;
+        let read = delta.new.as_ref().and_then(|e| e.decode::<RawBudget>().ok());
+        let selector = read.as_ref().and_then(|b| b.spec.selector.as_ref()?.selector().ok());
+        match (read, selector) {
+            (Some(raw), Some(selector)) => {
+                let namespace = card.namespace.clone();
+                let allowed = raw.status.disruptions_allowed;
+                self.budgets.insert(card.uid.clone(), Budget { namespace, selector, allowed });
+            }
+            _ => {
+                self.budgets.remove(&card.uid);
+            }
+        }
+    }
+
     fn owner_event(&mut self, delta: &Delta) {
         self.groups.set_owner(delta.old.as_ref(), delta.new.as_ref());
     }
@@ -238,6 +280,7 @@ impl Scheduler {
 
     fn pod_gone(&mut self, uid: &str, now: Instant) {
         self.queue.remove(uid);
+        self.cache.withdraw(uid);
         if self.cache.remove_pod(uid).is_some() {
             self.queue.changed(Change::PodGone, now);
         }
@@ -267,10 +310,28 @@ impl Scheduler {
             Err(failure) => {
                 metrics::ATTEMPTS.with_label_values(&["unschedulable"]).inc();
                 self.queue.failed(&uid, failure.refused_by(), Instant::now());
+                let mut message = failure.message();
+                let mut room = None;
+                if failure.nodes > 0 {
+                    let budgets: Vec<Budget> = self.budgets.values().cloned().collect();
+                    match preempt::plan(&pod, &self.cache, &groups, &budgets, &failure) {
+                        Ok(plan) => {
+                            self.cache.nominate(pod.clone(), &plan.node);
+                            room = Some(plan);
+                        }
+                        Err(why) => {
+                            // Upstream's dynamic resource allocation has its word first.
+                            message.push_str(" no new claims to deallocate, ");
+                            message.push_str(&why);
+                        }
+                    }
+                }
                 let binder = self.binder.clone();
-                let message = failure.message();
                 tokio::spawn(async move {
                     binder.report_unschedulable(&pod, "Unschedulable", &message).await;
+                    if let Some(plan) = room {
+                        binder.make_room(&pod, &plan).await;
+                    }
                 });
             }
         }

@@ -88,7 +88,15 @@ pub fn choose(
     let first = *start % nodes.len();
     for node in nodes[first..].iter().chain(&nodes[..first]) {
         looked += 1;
-        match filter::run(&cycle, node) {
+        let judged = match cache.reserved(node, pod) {
+            // It must fit beside those that the node is reserved for, and without them too: they may
+            // never come.
+            Some(reserved) => {
+                filter::run(&cycle, &reserved).and_then(|()| filter::run(&cycle, node))
+            }
+            None => filter::run(&cycle, node),
+        };
+        match judged {
             Ok(()) => feasible.push(node),
             Err(refusal) => {
                 // Only read when nothing fits; a large cluster that fits stops early.
