@@ -125,8 +125,7 @@ impl Conform<'_> {
         }
         self.value(value, &field.ty, field.go, owner, path)?;
         // An empty list that is always written comes back from storage as null.
-        if field.keep_empty && value.as_array().is_some_and(Vec::is_empty) && !stored_as_json(owner)
-        {
+        if field.keep_empty && value.as_array().is_some_and(Vec::is_empty) && !tells_empty(owner) {
             *value = Value::Null;
         }
         Ok(!is_left_out(field, value))
@@ -273,9 +272,11 @@ fn fill(map: &mut Map<String, Value>, ty: &'static Type) {
     }
 }
 
-/// Types that upstream does not store as protobuf, which cannot tell empty from absent.
-fn stored_as_json(ty: &Type) -> bool {
+/// Types that upstream does not store as protobuf, which cannot tell empty from absent: two groups,
+/// and lists of objects, which it does not store at all.
+fn tells_empty(ty: &Type) -> bool {
     ty.name.starts_with("io.k8s.apiextensions-apiserver.")
+        || (ty.name.ends_with("List") && ty.field("items").is_some())
         || ty.name.starts_with("io.k8s.kube-aggregator.")
 }
 
