@@ -21,6 +21,10 @@ mod lock;
 pub mod media;
 mod recover;
 mod segments;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::VecDeque;
@@ -35,7 +39,7 @@ use tokio::sync::oneshot;
 
 use self::lock::{DirLock, open_error};
 use self::recover::Fault;
-use self::writer::{BATCH_BYTES, BATCH_WRITES, Core, Request, Status};
+use self::writer::{BATCH_BYTES, BATCH_WRITES, Core, Request, Status, Tuning};
 use super::{BoxFuture, Engine, Size};
 use crate::cache::WatchCache;
 use crate::error::{CommitError, OpenError};
@@ -72,7 +76,7 @@ impl LogEngine {
         let media = Box::new(media::Disk(dir.to_owned()));
         let recovered =
             recover::recover(media, &cache).map_err(|fault| explain(dir.to_owned(), fault))?;
-        let core = Core::new(dir.to_owned(), recovered, cache.clone())
+        let core = Core::new(dir.to_owned(), recovered, cache.clone(), Tuning::default())
             .map_err(|source| open_error(dir, dir, source))?;
         let status = core.status();
         let queue = Arc::new(Queue::default());
