@@ -175,7 +175,7 @@ fn killed_200_times() {
             .spawn()
             .expect("started");
         // The moment: after so many lines, and then some spinning; early ones hit the opening.
-        let lines = if cycle % 10 == 0 { 0 } else { rng.below(1200) };
+        let lines = if cycle % 10 == 0 { 0 } else { rng.below(600) };
         let spin = std::time::Duration::from_micros(rng.below(4000));
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let mut text = Vec::new();

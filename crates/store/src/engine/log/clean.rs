@@ -87,10 +87,13 @@ impl Cleaner {
                         }
                         let current =
                             cache.resource(record.resource).get(record.namespace, record.name);
-                        let live = current.is_some_and(|e| e.revision == record.revision)
-                            && !pending(&Key::new(record.resource, record.namespace, record.name));
-                        if live {
-                            batch.moved(record.raw);
+                        let Some(entry) = current.filter(|e| e.revision == record.revision) else {
+                            continue;
+                        };
+                        let key = (record.namespace, record.name);
+                        if !pending(&Key::new(record.resource, key.0, key.1)) {
+                            // From memory, not the file: its card may have been made anew.
+                            batch.object(Kind::Moved, record.resource, key, &entry);
                         }
                     }
                 }

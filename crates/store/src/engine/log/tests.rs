@@ -47,7 +47,8 @@ fn tuning() -> Tuning {
 
 fn open(disk: &Simulated) -> (Arc<WatchCache>, Core) {
     let cache = Arc::new(WatchCache::new(Limits { events: 200, bytes: 1 << 20 }));
-    let recovered = recover(Box::new(disk.clone()), &cache).unwrap_or_else(|f| panic!("{f:?}"));
+    let recovered =
+        recover(Box::new(disk.clone()), &cache, None).unwrap_or_else(|f| panic!("{f:?}"));
     let core = Core::new(PathBuf::from("sim"), recovered, cache.clone(), tuning());
     (cache, core.expect("opens"))
 }

@@ -29,6 +29,8 @@ use crate::write::Write;
 pub const BATCH_WRITES: usize = 1024;
 /// Bytes after which a batch takes no further write.
 pub const BATCH_BYTES: usize = 4 << 20;
+/// A larger buffer is given back.
+const BUFFER_KEPT: usize = 256 << 10;
 /// Bytes that cleaning adds to a batch at least.
 const CLEAN_MIN: usize = 64 << 10;
 /// Bytes that cleaning adds to a batch of its own.
@@ -214,8 +216,7 @@ impl Core {
         }
 
         let durable = self.append(&mut batch, revision);
-        batch.cut(0);
-        self.batch = batch;
+        self.keep(batch);
         match durable {
             Ok(()) => {
                 metrics::BATCH_WRITES.observe(events.len() as f64);
@@ -241,9 +242,16 @@ impl Core {
         let mut batch = std::mem::take(&mut self.batch);
         self.cleaner.step(&self.log, &self.cache, |_| false, &mut batch, CLEAN_ALONE);
         let _ = self.append(&mut batch, self.revision);
-        batch.cut(0);
-        self.batch = batch;
+        self.keep(batch);
         self.publish_size();
+    }
+
+    /// Keeps a batch's buffer for the next one, unless it is larger than usual.
+    fn keep(&mut self, mut batch: Batch) {
+        if batch.len() <= BUFFER_KEPT {
+            batch.cut(0);
+            self.batch = batch;
+        }
     }
 
     /// Notes that the log ends in order.
