@@ -61,3 +61,6 @@ pub fn chain(
         Arc::new(quota::ResourceQuota::new(store, clock)),
     ]
 }
+
+#[cfg(test)]
+mod tests;
