@@ -4,3 +4,4 @@
 
 pub mod containerd;
 pub mod cri;
+mod pod;

@@ -109,9 +109,7 @@ const COMMIT: i32 = 2;
 
 fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
+    request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
     request
 }
 

@@ -84,7 +84,9 @@ impl Layout {
         line(format_args!("conf_dir = {}\nmax_conf_num = 1", quoted(&self.cni_conf_dir)));
         line(format_args!("[{CRI}.containerd]\nsnapshotter = \"{}\"", self.snapshotter));
         line(format_args!("default_runtime_name = \"runc\"\ndiscard_unpacked_layers = false"));
-        line(format_args!("[{CRI}.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\""));
+        line(format_args!(
+            "[{CRI}.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\""
+        ));
         line(format_args!("[{CRI}.containerd.runtimes.runc.options]"));
         line(format_args!("BinaryName = {}\nSystemdCgroup = false", quoted(&self.oci_runtime)));
         out

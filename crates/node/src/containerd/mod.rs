@@ -13,10 +13,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use api::import;
-use tokio_util::sync::CancellationToken as Shutdown;
 pub use config::Layout;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::unix::AsyncFd;
+use client::Shutdown;
 
 use crate::cri::{Cri, CriError, VersionRequest};
 
@@ -169,7 +169,11 @@ impl Containerd {
             if started.elapsed() > LONGEST {
                 delay = Duration::from_millis(100);
             }
-            tracing::warn!(pid = self.pid.as_raw_nonzero(), ?delay, "containerd has died; starting it again");
+            tracing::warn!(
+                pid = self.pid.as_raw_nonzero(),
+                ?delay,
+                "containerd has died; starting it again"
+            );
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
@@ -292,7 +296,10 @@ fn alive(pid: Pid) -> bool {
 /// Waits until a process has ended, its child or not.
 async fn ended(pid: Pid) {
     let Ok(fd) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
-    let Ok(fd) = AsyncFd::<OwnedFd>::register(fd) else { return };
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is owned, by the `AsyncFd` from here on, and nothing else has it.
+    let registered = unsafe { AsyncFd::<OwnedFd>::register(fd) };
+    let Ok(fd) = registered else { return };
     let _ = fd.readable().await;
 }
 

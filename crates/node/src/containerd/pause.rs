@@ -57,11 +57,40 @@ const X86_64: [u8; 112] = [
 
 /// The same for aarch64: rt_sigprocmask is 135, rt_sigtimedwait 137, wait4 260, exit 93.
 const AARCH64: [u32; 34] = [
-    0x1000_0401, 0xd280_0000, 0xd280_0002, 0xd280_0103, 0xd280_10e8, 0xd400_0001, 0x1000_0340,
-    0xd280_0001, 0xd280_0002, 0xd280_0103, 0xd280_1128, 0xd400_0001, 0xf100_441f, 0x5400_00c0,
-    0xf100_081f, 0x5400_01a0, 0xf100_3c1f, 0x5400_0160, 0x17ff_fff4, 0x9280_0000, 0xd280_0001,
-    0xd280_0022, 0xd280_0003, 0xd280_2088, 0xd400_0001, 0xf100_001f, 0x54ff_ff2c, 0x17ff_ffeb,
-    0xd280_0000, 0xd280_0ba8, 0xd400_0001, 0xd503_201f, 0x0001_4002, 0x0000_0000,
+    0x1000_0401,
+    0xd280_0000,
+    0xd280_0002,
+    0xd280_0103,
+    0xd280_10e8,
+    0xd400_0001,
+    0x1000_0340,
+    0xd280_0001,
+    0xd280_0002,
+    0xd280_0103,
+    0xd280_1128,
+    0xd400_0001,
+    0xf100_441f,
+    0x5400_00c0,
+    0xf100_081f,
+    0x5400_01a0,
+    0xf100_3c1f,
+    0x5400_0160,
+    0x17ff_fff4,
+    0x9280_0000,
+    0xd280_0001,
+    0xd280_0022,
+    0xd280_0003,
+    0xd280_2088,
+    0xd400_0001,
+    0xf100_001f,
+    0x54ff_ff2c,
+    0x17ff_ffeb,
+    0xd280_0000,
+    0xd280_0ba8,
+    0xd400_0001,
+    0xd503_201f,
+    0x0001_4002,
+    0x0000_0000,
 ];
 
 /// A content-addressed piece of the image.
@@ -158,7 +187,8 @@ fn elf(machine: u16, code: &[u8]) -> Vec<u8> {
 /// A ustar archive of one file, the same bytes every time.
 fn tar_of_one(name: &str, mode: u32, data: &[u8]) -> Vec<u8> {
     let mut header = [0u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
     put(100, &format!("{mode:07o}"));
     put(108, "0000000");
@@ -186,7 +216,8 @@ mod tests {
         let Some(image) = image() else { return };
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("pause");
-        let size = 120 + if cfg!(target_arch = "x86_64") { X86_64.len() } else { AARCH64.len() * 4 };
+        let size =
+            120 + if cfg!(target_arch = "x86_64") { X86_64.len() } else { AARCH64.len() * 4 };
         std::fs::write(&path, &image.layer.data[512..512 + size]).expect("written");
         let mut mode = std::fs::metadata(&path).expect("metadata").permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);

@@ -29,13 +29,13 @@ use super::runtime::{
     ContainerEventResponse, GetEventsRequest, RuntimeConfigRequest, RuntimeConfigResponse,
     StatusRequest, StatusResponse, UpdateRuntimeConfigRequest, VersionRequest, VersionResponse,
 };
+use super::sandbox::PodSandboxStatusRequest as RemovePodSandboxRequest;
 use super::sandbox::{
     ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxConfig, PodSandboxFilter,
     PodSandboxStatus, PodSandboxStatusRequest, PodSandboxStatusResponse, PortForwardRequest,
     PortForwardResponse, RunPodSandboxRequest, RunPodSandboxResponse, StopPodSandboxRequest,
     UpdatePodSandboxResourcesRequest,
 };
-use super::sandbox::PodSandboxStatusRequest as RemovePodSandboxRequest;
 use super::stats::{
     ContainerStats, ListContainerStatsRequest, ListContainerStatsResponse,
     ListMetricDescriptorsRequest, ListMetricDescriptorsResponse, ListPodSandboxMetricsRequest,
@@ -304,9 +304,7 @@ impl Cri {
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
-        gone_is_done(
-            unary::<_, Empty>(&self.channel, STOP_CONTAINER, request, grace + WORK).await,
-        )
+        gone_is_done(unary::<_, Empty>(&self.channel, STOP_CONTAINER, request, grace + WORK).await)
     }
 
     /// Removes a container; one that is gone counts as removed.
@@ -325,8 +323,7 @@ impl Cri {
     ) -> Result<ExecSyncResponse, CriError> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
         let request = ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds };
-        let deadline =
-            if timeout.is_zero() { PULL } else { timeout + Duration::from_secs(10) };
+        let deadline = if timeout.is_zero() { PULL } else { timeout + Duration::from_secs(10) };
         match unary(&self.channel, EXEC_SYNC, request, deadline).await {
             Err(CriError::Failed { code: Code::DeadlineExceeded, .. }) => {
                 Err(CriError::Deadline("ExecSync"))

@@ -4,7 +4,6 @@
 //! for Windows are left out. Not here: the calls that carry them ([`super::client`]).
 #![allow(missing_docs)]
 
-use std::collections::HashMap;
 use super::image::ImageSpec;
 use super::sandbox::IdMapping;
 use super::sandbox::Int64Value;
@@ -13,6 +12,7 @@ use super::sandbox::PodSandboxConfig;
 use super::sandbox::SeLinuxOption;
 use super::sandbox::SecurityProfile;
 use super::sandbox::SupplementalGroupsPolicy;
+use std::collections::HashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]

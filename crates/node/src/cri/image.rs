@@ -4,10 +4,10 @@
 //! for Windows are left out. Not here: the calls that carry them ([`super::client`]).
 #![allow(missing_docs)]
 
-use std::collections::HashMap;
 use super::sandbox::Int64Value;
 use super::sandbox::PodSandboxConfig;
 use super::stats::FilesystemUsage;
+use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ImageSpec {
@@ -116,8 +116,7 @@ pub struct RemoveImageRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct ImageFsInfoRequest {
-}
+pub struct ImageFsInfoRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ImageFsInfoResponse {

@@ -4,9 +4,9 @@
 //! for Windows are left out. Not here: the calls that carry them ([`super::client`]).
 #![allow(missing_docs)]
 
-use std::collections::HashMap;
 use super::container::ContainerStatus;
 use super::sandbox::PodSandboxStatus;
+use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct VersionRequest {
@@ -105,8 +105,7 @@ pub struct UpdateRuntimeConfigRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct RuntimeConfigRequest {
-}
+pub struct RuntimeConfigRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LinuxRuntimeConfiguration {
@@ -128,8 +127,7 @@ pub enum CgroupDriver {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct GetEventsRequest {
-}
+pub struct GetEventsRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ContainerEventResponse {

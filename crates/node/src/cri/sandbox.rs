@@ -4,9 +4,9 @@
 //! for Windows are left out. Not here: the calls that carry them ([`super::client`]).
 #![allow(missing_docs)]
 
-use std::collections::HashMap;
 use super::container::ContainerStatus;
 use super::container::LinuxContainerResources;
+use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DnsConfig {

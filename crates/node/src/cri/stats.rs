@@ -4,9 +4,9 @@
 //! for Windows are left out. Not here: the calls that carry them ([`super::client`]).
 #![allow(missing_docs)]
 
-use std::collections::HashMap;
 use super::container::ContainerMetadata;
 use super::sandbox::PodSandboxMetadata;
+use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct UInt64Value {
@@ -265,8 +265,7 @@ pub struct ListPodSandboxStatsResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct ListMetricDescriptorsRequest {
-}
+pub struct ListMetricDescriptorsRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct MetricDescriptor {
@@ -285,8 +284,7 @@ pub struct ListMetricDescriptorsResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct ListPodSandboxMetricsRequest {
-}
+pub struct ListPodSandboxMetricsRequest {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
