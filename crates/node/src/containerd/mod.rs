@@ -13,10 +13,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use api::import;
+use client::Shutdown;
 pub use config::Layout;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tokio::io::unix::AsyncFd;
-use client::Shutdown;
 
 use crate::cri::{Cri, CriError, VersionRequest};
 

@@ -5,6 +5,7 @@
 //! reports. Not here: volumes, images, probes, each in a module of its own.
 
 pub mod backoff;
+pub mod config;
 
 pub mod observed;
 pub mod plan;
