@@ -38,6 +38,16 @@ impl Backoff {
         (now < until).then_some(until)
     }
 
+    /// Whether less than the delay has passed since it was last lengthened.
+    pub fn since_update(&self, key: &str, now: Timestamp) -> bool {
+        self.0.get(key).is_some_and(|e| now < after(e.updated, e.delay))
+    }
+
+    /// Whether the key has a delay.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// The current delay, as messages show it.
     pub fn delay(&self, key: &str) -> Duration {
         self.0.get(key).map_or(FIRST, |e| e.delay)

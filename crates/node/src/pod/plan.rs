@@ -85,7 +85,9 @@ pub struct Wait {
 /// The next steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Stop everything, the sandbox included: it is unusable, or nothing is left to do.
+    /// Nothing of the pod will run again.
+    pub finished: bool,
+    /// Stop everything, the sandbox included: it is unusable.
     pub stop_pod: bool,
     /// Make a sandbox of this attempt (after stopping).
     pub create_sandbox: Option<u32>,
@@ -144,7 +146,8 @@ fn sandbox(input: &Input<'_>, plan: &mut Plan) -> bool {
             s.attempt + 1
         }
     };
-    plan.stop_pod = attempt > 0;
+    plan.stop_pod =
+        input.observed.sandboxes.iter().any(|s| s.ready) || input.observed.anything_runs();
     let policy = input.pod.restart_policy();
     let started_before = !input.observed.containers.is_empty();
     // Whether any container would run in a new sandbox.
@@ -163,6 +166,8 @@ fn sandbox(input: &Input<'_>, plan: &mut Plan) -> bool {
     let over = attempt > 0 && started_before && policy == RestartPolicy::Never && !anything;
     if anything && !over {
         plan.create_sandbox = Some(attempt);
+    } else {
+        plan.finished = true;
     }
     true
 }
@@ -249,7 +254,7 @@ fn init(input: &Input<'_>, plan: &mut Plan) -> bool {
                 if restarts_after(init_policy(input.pod.restart_policy()), c, last.exit_code) {
                     starts.push(index);
                 } else {
-                    plan.stop_pod = true;
+                    plan.finished = true;
                     plan.start.clear();
                     return false;
                 }
@@ -328,7 +333,7 @@ fn regular(input: &Input<'_>, plan: &mut Plan) {
         }
     }
     if kept == 0 && plan.start.len() == starts_before && plan.wait.len() == waits_before {
-        plan.stop_pod = true;
+        plan.finished = true;
         // Sidecars end with the pod; nothing of it starts any more.
         plan.start.retain(|s| s.at.kind == Kind::Ephemeral);
         plan.kill.clear();

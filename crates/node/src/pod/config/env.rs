@@ -212,6 +212,6 @@ mod tests {
         assert_eq!(v["MY_DB_SERVICE_PORT_SQL"], "5432");
         assert_eq!(v["MY_DB_PORT_5432_TCP"], "tcp://10.0.0.9:5432");
         assert_eq!(v["MY_DB_PORT_5432_TCP_ADDR"], "10.0.0.9");
-        assert_eq!(v.len(), 7);
+        assert_eq!(v.len(), 8);
     }
 }
