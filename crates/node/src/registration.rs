@@ -263,6 +263,33 @@ fn status_of(node: &Object) -> Map<String, Value> {
     node.0.get("status").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
+/// Writes the status if it differs from `known`, what the server has as far as is known, or if that
+/// was long ago; answers what the server then has.
+async fn refresh(
+    kubelet: &Kubelet,
+    known: Option<Map<String, Value>>,
+    written: &mut tokio::time::Instant,
+) -> client::Result<Map<String, Value>> {
+    let name = kubelet.config.node_name.as_str();
+    let known = match known {
+        Some(known) => known,
+        None => status_of(&register(kubelet).await?),
+    };
+    let new = status(kubelet, &known).await;
+    if !differs(&known, &new) && written.elapsed() < STATUS {
+        return Ok(known);
+    }
+    let answer: Object = kubelet
+        .client
+        .patch(&NODES, "", name, Some("status"), Patch::Strategic, &patch(&new))
+        .await?;
+    *written = tokio::time::Instant::now();
+    let mut after = status_of(&answer);
+    // What the server shows otherwise than it was told is not told again each time.
+    after.extend(new);
+    Ok(after)
+}
+
 /// Keeps the node object until shutdown.
 pub async fn keep_node(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
     let name = kubelet.config.node_name.clone();
@@ -271,26 +298,7 @@ pub async fn keep_node(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
     let mut base: Option<Map<String, Value>> = None;
     let mut written = tokio::time::Instant::now();
     loop {
-        let step = async {
-            let known = match base.take() {
-                Some(known) => known,
-                None => status_of(&register(&kubelet).await?),
-            };
-            let new = status(&kubelet, &known).await;
-            if !differs(&known, &new) && written.elapsed() < STATUS {
-                return client::Result::Ok(known);
-            }
-            let answer: Object = kubelet
-                .client
-                .patch(&NODES, "", &name, Some("status"), Patch::Strategic, &patch(&new))
-                .await?;
-            written = tokio::time::Instant::now();
-            let mut after = status_of(&answer);
-            // What the server shows otherwise than it was told is not told again each time.
-            after.extend(new);
-            client::Result::Ok(after)
-        };
-        let pause = match step.await {
+        let pause = match refresh(&kubelet, base.take(), &mut written).await {
             Ok(known) => {
                 base = Some(known);
                 delay = Duration::from_millis(50);

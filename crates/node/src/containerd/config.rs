@@ -59,7 +59,6 @@ impl Layout {
             "io.containerd.internal.v1.restart",
             "io.containerd.internal.v1.tracing",
             "io.containerd.tracing.processor.v1.otlp",
-            "io.containerd.runtime.v1.linux",
         ];
         let unused: Vec<String> = unused.iter().map(|u| format!("\"{u}\"")).collect();
         let mut line = |text: std::fmt::Arguments<'_>| {

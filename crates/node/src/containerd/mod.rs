@@ -81,10 +81,12 @@ pub fn may_lower_oom_score() -> bool {
 }
 
 /// The layout for a data directory, with what this machine has. crun starts containers in a
-/// fraction of runc's time, so it is taken where it is installed.
+/// fraction of runc's time, so it is taken where it is installed and works: it refuses machines
+/// that mount both versions of cgroups.
 pub fn layout(dir: &Path, cni_conf_dir: &Path, cni_bin_dir: &Path) -> Result<Layout, StartError> {
     find_program("containerd").ok_or(StartError::Missing { program: "containerd" })?;
-    let oci_runtime = ["crun", "runc"]
+    let names = if crate::cgroups::is_v2() { ["crun", "runc"] } else { ["runc", "crun"] };
+    let oci_runtime = names
         .iter()
         .find_map(|p| find_program(p))
         .ok_or(StartError::Missing { program: "runc" })?;

@@ -105,7 +105,8 @@ pub struct Blob {
 }
 
 impl Blob {
-    fn new(media_type: &'static str, data: Vec<u8>) -> Self {
+    /// A blob of these bytes.
+    pub fn new(media_type: &'static str, data: Vec<u8>) -> Self {
         let digest = Sha256::digest(&data);
         let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         Self { digest: format!("sha256:{hex}"), data, media_type }
@@ -134,14 +135,20 @@ fn image_for(arch: &str) -> Option<Image> {
         "aarch64" => ("arm64", 183, AARCH64.iter().flat_map(|w| w.to_le_bytes()).collect()),
         _ => return None,
     };
-    let layer = Blob::new(
-        "application/vnd.oci.image.layer.v1.tar",
-        tar_of_one("pause", 0o755, &elf(machine, &code)),
-    );
+    let settings = serde_json::json!({
+        "Entrypoint": ["/pause"], "Env": ["PATH=/"], "User": "65535:65535", "WorkingDir": "/"
+    });
+    Some(image_of(tar_of_one("pause", 0o755, &elf(machine, &code)), goarch, settings))
+}
+
+/// An image of one layer (an uncompressed tar) for a processor as Go names it, with the `config` of
+/// its configuration.
+pub fn image_of(layer: Vec<u8>, goarch: &str, settings: serde_json::Value) -> Image {
+    let layer = Blob::new("application/vnd.oci.image.layer.v1.tar", layer);
     let config = serde_json::json!({
         "architecture": goarch,
         "os": "linux",
-        "config": { "Entrypoint": ["/pause"], "Env": ["PATH=/"], "User": "65535:65535", "WorkingDir": "/" },
+        "config": settings,
         "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
     });
     let config =
@@ -155,7 +162,7 @@ fn image_for(arch: &str) -> Option<Image> {
     });
     let manifest =
         Blob::new("application/vnd.oci.image.manifest.v1+json", manifest.to_string().into_bytes());
-    Some(Image { layer, config, manifest })
+    Image { layer, config, manifest }
 }
 
 /// A 64-bit little-endian executable with one read-and-execute segment.
