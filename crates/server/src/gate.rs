@@ -308,4 +308,6 @@ pub struct Guards {
     pub allocators: Vec<std::sync::Arc<dyn Allocator>>,
     /// Service account tokens.
     pub tokens: std::sync::Arc<dyn TokenIssuer>,
+    /// Who may act as somebody else.
+    pub impersonation: std::sync::Arc<crate::authn::impersonate::Impersonation>,
 }
