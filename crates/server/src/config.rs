@@ -29,6 +29,8 @@ pub struct Config {
     pub runtime_config: Vec<(String, bool)>,
     /// The DNS domain of services.
     pub cluster_domain: String,
+    /// Who vouches for kubelets' serving certificates; `None`: nobody has to, as upstream.
+    pub kubelet_certificate_authority: Option<PathBuf>,
     /// Further names and addresses in the serving certificate.
     pub tls_san: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Default for Config {
             token_auth_file: None,
             runtime_config: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            kubelet_certificate_authority: None,
             tls_san: Vec::new(),
         }
     }

@@ -19,5 +19,5 @@ pub use cache::resource::ResourceCache;
 pub use cache::snapshot::Snapshot;
 pub use cache::watcher::Watcher;
 pub use error::{CommitError, Expired, Lagged, OpenError};
-pub use store::{Options, Recard, Store};
+pub use store::{Options, Store};
 pub use write::{Change, Expect, Write};

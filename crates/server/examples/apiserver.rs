@@ -1,0 +1,49 @@
+//! An API server alone, over memory or a directory, for development and replays.
+//!
+//! `apiserver [--data-dir DIR] [--store memory|DIR] [--secure-port N] [--token-auth-file FILE]
+//! [--service-cluster-ip-range CIDR] [--runtime-config k=v,…]`
+
+use api::clock::{Clock, Rng};
+use client::Shutdown;
+use isopod_server as server;
+use server::Config;
+use store::Store;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = Config { data_dir: "/tmp/isopod-apiserver".into(), ..Config::default() };
+    let mut dir = String::from("memory");
+    let mut args = std::env::args().skip(1);
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or("every flag takes a value")?;
+        match flag.as_str() {
+            "--data-dir" => config.data_dir = value.into(),
+            "--store" => dir = value,
+            "--secure-port" => config.secure_port = value.parse()?,
+            "--token-auth-file" => config.token_auth_file = Some(value.into()),
+            "--service-cluster-ip-range" => config.service_cidr = value,
+            "--runtime-config" => {
+                for setting in value.split(',') {
+                    let (key, on) = setting.split_once('=').unwrap_or((setting, "true"));
+                    config.runtime_config.push((key.to_owned(), on == "true"));
+                }
+            }
+            other => return Err(format!("unknown flag {other}").into()),
+        }
+    }
+    std::fs::create_dir_all(&config.data_dir)?;
+    let store = match dir.as_str() {
+        "memory" => Store::memory(),
+        dir => Store::open(store::Options::new(dir))?,
+    };
+    let shutdown = Shutdown::new();
+    let kubeconfig = config.data_dir.join("admin.kubeconfig");
+    let running =
+        server::start(config, store, Clock::system(), Rng::system(), shutdown.clone()).await?;
+    running.pki.write_kubeconfig(&kubeconfig, server::pki::Identity::Admin, &running.url())?;
+    println!("{} {}", running.url(), kubeconfig.display());
+    tokio::signal::ctrl_c().await?;
+    shutdown.cancel();
+    running.wait().await;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Everything that is no resource: discovery, OpenAPI, version, health, metrics, token keys.
+//!
+//! Not here: resources (`registry`).
+
+pub mod discovery;
+pub mod health;
+pub mod openapi;
+pub mod served;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use prometheus::Encoder;
+use serde_json::{Value, json};
+
+use crate::edge::Media;
+use crate::edge::respond::{self, Reply};
+use crate::server::{Request, Server};
+
+/// Serves a GET; `None` where nothing is served.
+pub fn serve(server: &Arc<Server>, request: &Request) -> Option<Reply> {
+    let path = request.info.path.as_str();
+    let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let json = |value: &Value| respond::value(StatusCode::OK, Media::Json, value);
+    match trimmed {
+        "/" => Some(json(&json!({ "paths": paths(server) }))),
+        "/version" => Some(json(&version())),
+        "/metrics" => Some(metrics()),
+        "/.well-known/openid-configuration" => Some(json(&server.guards.tokens.discovery())),
+        "/openid/v1/jwks" => {
+            let body = crate::codec::json_line(&server.guards.tokens.keys());
+            Some(respond::bytes(StatusCode::OK, "application/jwk-set+json", body))
+        }
+        _ => health::serve(server, request, trimmed)
+            .or_else(|| openapi::serve(server, request, trimmed))
+            .or_else(|| discovery::serve(server, request, trimmed)),
+    }
+}
+
+/// What `/version` says: the version of Kubernetes that is implemented.
+pub fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": concat!("v1.36.2+isopod-", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": concat!("linux/", "amd64"),
+    })
+}
+
+fn metrics() -> Reply {
+    let mut out = Vec::new();
+    let encoder = prometheus::TextEncoder::new();
+    match encoder.encode(&prometheus::gather(), &mut out) {
+        Ok(()) => respond::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out),
+        Err(error) => respond::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn paths(server: &Server) -> Vec<String> {
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for group in server.served.groups().into_iter().filter(|g| !g.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        let versions = server.served.versions(group);
+        paths.extend(versions.into_iter().map(|v| format!("/apis/{group}/{v}")));
+    }
+    paths.extend(health::paths());
+    paths.sort();
+    paths
+}

@@ -1,0 +1,107 @@
+//! `pods/log`: a container's log, streamed from its kubelet.
+//!
+//! Not here: reading log files.
+
+use std::sync::Arc;
+
+use api::{ApiError, Cause, CauseReason};
+use bytes::Bytes;
+use http::{Method, Request as HttpRequest, StatusCode, header};
+use serde_json::json;
+
+use super::{container_of, escape, failed, kubelet_of, pod_of};
+use crate::edge::respond::{self, Reply};
+use crate::query::Params;
+use crate::server::{Request, Server, Target};
+
+/// Options that go on to the kubelet as they are.
+const PASSED: [&str; 8] = [
+    "follow",
+    "previous",
+    "timestamps",
+    "sinceSeconds",
+    "sinceTime",
+    "tailLines",
+    "limitBytes",
+    "stream",
+];
+
+/// Serves a GET of a log.
+pub async fn serve(
+    server: &Arc<Server>,
+    request: &Request,
+    target: &Target,
+) -> Result<Reply, ApiError> {
+    let pod = pod_of(target)?;
+    check(&request.params, &target.name)?;
+    let container = container_of(&pod, request.params.get("container"))?;
+    let node = pod.text("spec.nodeName").unwrap_or("");
+    if node.is_empty() {
+        // Nothing has run yet, so there is nothing to show.
+        let mut reply = respond::bytes(StatusCode::NO_CONTENT, "text/plain", Bytes::new());
+        reply.headers_mut().remove(header::CONTENT_TYPE);
+        return Ok(reply);
+    }
+    let mut path =
+        format!("/containerLogs/{}/{}/{}", target.namespace, target.name, escape(&container));
+    let mut separator = '?';
+    for key in PASSED {
+        let value = request.params.get(key);
+        if !value.is_empty() {
+            path.push_str(&format!("{separator}{key}={}", escape(value)));
+            separator = '&';
+        }
+    }
+    let kubelet = kubelet_of(server, node)?;
+    let upstream = HttpRequest::builder()
+        .method(Method::GET)
+        .uri(&path)
+        .body(Bytes::new())
+        .map_err(ApiError::internal)?;
+    let response = kubelet.send(upstream).await.map_err(|error| dial(&error, &path))?;
+    let status = response.status();
+    if !status.is_success() {
+        let body = response.into_body().bytes().await.map_err(|e| failed(&e))?;
+        let mut error = ApiError::from_response(status.as_u16(), &body);
+        if error.message.is_empty() {
+            error.message = format!("the kubelet answered {status}");
+        }
+        return Err(error);
+    }
+    Ok(respond::stream(StatusCode::OK, "text/plain", response.into_body()))
+}
+
+/// The kubelet could not be asked.
+fn dial(error: &client::Error, path: &str) -> ApiError {
+    if error.api().is_some() {
+        return failed(error);
+    }
+    ApiError::new(api::Reason::Unknown, format!("Get {path:?}: {error}"))
+}
+
+fn check(params: &Params, name: &str) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    let mut at_least = |key: &'static str, low: i64, what: &str| -> Result<(), ApiError> {
+        if let Some(value) = params.int(key)?.filter(|v| *v < low) {
+            causes.push(Cause::invalid(key, &json!(value), what));
+        }
+        Ok(())
+    };
+    at_least("tailLines", 0, "must be greater than or equal to 0")?;
+    at_least("limitBytes", 1, "must be greater than 0")?;
+    let both = params.has("sinceSeconds") && params.has("sinceTime");
+    if !both {
+        at_least("sinceSeconds", 1, "must be greater than 0")?;
+    }
+    if both {
+        causes.push(Cause::new(
+            CauseReason::Forbidden,
+            "[]",
+            "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid("", "PodLogOptions", name, causes))
+}

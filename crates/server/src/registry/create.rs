@@ -1,0 +1,176 @@
+//! Creating objects.
+//!
+//! Not here: what plugins, strategies and validation make of them.
+
+use std::sync::Arc;
+
+use api::{ApiError, Object, Reason, strategy, validate};
+use store::{CommitError, Expect};
+
+use super::decode::{self, Expected};
+use super::write::{self, Context, Written};
+use crate::edge::respond::Reply;
+use crate::gate::{Operation, Reservation};
+use crate::query::WriteOptions;
+use crate::server::{Request, Server, Target};
+
+/// Random names tried before a `generateName` is given up.
+const NAMES: usize = 8;
+/// The longest base of a generated name; the suffix has five characters.
+const BASE: usize = 58;
+
+/// Serves a POST to a collection.
+pub async fn serve(
+    server: &Arc<Server>,
+    mut request: Request,
+    target: Target,
+) -> Result<Reply, ApiError> {
+    let options = WriteOptions::read(&request.params, "CreateOptions", false)?;
+    let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
+    crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    let body = std::mem::replace(
+        &mut request.body,
+        crate::server::RequestBody::Bytes(bytes::Bytes::new()),
+    );
+    let bytes = body.bytes().await?;
+    let decoded = decode::body(&bytes, media, Expected::of(target.kind), options.validation)?;
+    let mut ctx = Context {
+        server,
+        user: &request.user,
+        dry_run: options.dry_run,
+        manager: request.manager(&options.manager),
+        options: options.object,
+        warnings: decoded.warnings,
+        applied: false,
+    };
+    let mut object = decoded.object;
+    match_namespace(&target, &mut object)?;
+    let written = create(&mut ctx, &target, object).await?;
+    let reply = written.reply(server, &request, &target)?;
+    Ok(write::finish(reply, &ctx.warnings))
+}
+
+/// Checks the body's namespace against the URL's, and fills it in.
+pub fn match_namespace(target: &Target, object: &mut Object) -> Result<(), ApiError> {
+    if !target.kind.namespaced {
+        if !object.namespace().is_empty() {
+            object.meta_mut().remove("namespace");
+        }
+        return Ok(());
+    }
+    let named = object.namespace();
+    if !named.is_empty() && named != target.namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    object.set_meta("namespace", target.namespace.as_str());
+    Ok(())
+}
+
+/// Creates an object: ownership, admission, system fields, strategy, allocation, validation, commit.
+pub async fn create(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    mut object: Object,
+) -> Result<Written, ApiError> {
+    if object.resource_version() == "0" {
+        object.meta_mut().remove("resourceVersion");
+    }
+    let named = target.named(&target.namespace, object.name());
+    if !ctx.applied {
+        ctx.note_fields(target, None, &mut object);
+    }
+    ctx.mutate(&named, Operation::Create, &mut object, None).await?;
+    let generated = object.name().is_empty() && !object.generate_name().is_empty();
+    let attempts = if generated { NAMES } else { 1 };
+    for attempt in 1..=attempts {
+        let mut fresh =
+            if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
+        match once(ctx, target, &mut fresh, generated).await {
+            Err(error) if error.is_already_exists() && attempt < attempts => {}
+            Err(error) if error.is_already_exists() && generated => {
+                return Err(exhausted(target, fresh.name()));
+            }
+            other => return other,
+        }
+    }
+    Err(exhausted(target, object.generate_name()))
+}
+
+fn exhausted(target: &Target, name: &str) -> ApiError {
+    let what = api::resource::qualified(target.kind.group, target.kind.plural);
+    ApiError::new(
+        Reason::AlreadyExists,
+        format!(
+            "{what} {name:?} already exists, the server was not able to generate a unique name for the object"
+        ),
+    )
+    .detail("name", name)
+    .detail("group", target.kind.group)
+    .detail("kind", target.kind.plural)
+    .detail("retryAfterSeconds", 1)
+}
+
+async fn once(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    object: &mut Object,
+    generated: bool,
+) -> Result<Written, ApiError> {
+    let server = ctx.server;
+    if generated {
+        let base: String = object.generate_name().chars().take(BASE).collect();
+        object.set_meta("name", format!("{base}{}", server.rng.name_suffix(5)));
+    }
+    let kind = target.kind;
+    let now = server.clock.time();
+    object.set_meta("uid", server.rng.uuid());
+    object.set_meta("creationTimestamp", now.as_str());
+    strategy::prepare_create(kind, object);
+    strategy::stamp_times(kind.group, kind.kind, object, None, &now);
+    super::update::fill_in(ctx, target, object, None);
+    let name = object.name().to_owned();
+    let target = &target.named(&target.namespace, &name);
+    let causes = validate::create(kind, object);
+    write::check(kind, &name, causes)?;
+    let reservations = allocate(ctx, target, object, None).await?;
+    ctx.validate(target, Operation::Create, Some(object.clone()), None).await?;
+    if !object.resource_version().is_empty() {
+        return Err(ApiError::new(
+            Reason::Unknown,
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let exists = || ApiError::already_exists(kind.group, kind.plural, &name);
+    if ctx.dry_run {
+        if target.cache.get(&target.namespace, &name).is_some() {
+            return Err(exists());
+        }
+        return Ok(Written { object: std::mem::take(object), entry: None, created: true });
+    }
+    match write::put(server, target, object, Expect::Absent).await {
+        Ok(entry) => {
+            reservations.into_iter().for_each(Reservation::commit);
+            Ok(Written { object: std::mem::take(object), entry: Some(entry), created: true })
+        }
+        Err(CommitError::Conflict(_)) => Err(exists()),
+        Err(error) => Err(write::unavailable(&error)),
+    }
+}
+
+/// Fills in what no two objects may share.
+pub async fn allocate(
+    ctx: &Context<'_>,
+    target: &Target,
+    object: &mut Object,
+    old: Option<&Object>,
+) -> Result<Vec<Box<dyn Reservation>>, ApiError> {
+    let mut reservations = Vec::new();
+    for allocator in &ctx.server.guards.allocators {
+        if allocator.handles(target.cache.name()) {
+            reservations.push(allocator.allocate(object, old, ctx.dry_run).await?);
+        }
+    }
+    Ok(reservations)
+}

@@ -1,0 +1,245 @@
+//! Bodies to objects: media type, kind and version checks, unknown and duplicate fields.
+//!
+//! Not here: the codecs (`api::codec`), defaults beyond calling them.
+
+use api::codec::{self, CodecError, Decoded};
+use api::kinds::{self, Kind};
+use api::{ApiError, Object, Reason};
+use bytes::Bytes;
+
+use crate::edge::Media;
+use crate::query::FieldValidation;
+
+/// The media type of a body.
+pub fn media_of(content_type: &str) -> Result<Media, ApiError> {
+    let name = content_type.split(';').next().unwrap_or("").trim();
+    if name.is_empty() {
+        return Ok(Media::Json);
+    }
+    Media::parse(name).ok_or_else(|| {
+        ApiError::new(
+            Reason::UnsupportedMediaType,
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )
+    })
+}
+
+/// A decoded body with its warnings.
+pub struct Body {
+    /// The object, with its defaults.
+    pub object: Object,
+    /// About unknown and duplicate fields.
+    pub warnings: Vec<String>,
+}
+
+/// What a body is expected to be.
+#[derive(Clone, Copy)]
+pub struct Expected {
+    /// Group of the body's kind.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+}
+
+impl Expected {
+    /// A kind of the table.
+    pub fn of(kind: &Kind) -> Self {
+        Self { group: kind.group, version: kind.version, kind: kind.kind }
+    }
+
+    fn api_version(self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    fn internal(self) -> String {
+        let group = if self.group.is_empty() { "core" } else { self.group };
+        format!("{}.{}", group.split('.').next().unwrap_or(group), self.kind)
+    }
+}
+
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+fn scheme(group: &str) -> &'static str {
+    match group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:30",
+        _ => SCHEME,
+    }
+}
+
+/// The start of a body, as upstream quotes it in errors.
+fn excerpt(bytes: &[u8]) -> String {
+    const MAX: usize = 30;
+    if bytes.is_empty() {
+        return "<empty>".to_owned();
+    }
+    let head = &bytes[..bytes.len().min(MAX)];
+    let dots = if bytes.len() > MAX { " ..." } else { "" };
+    // Upstream shows text that starts like an object, anything else as hexadecimal.
+    if head[0] == b'{' && head.iter().all(|b| (0x20..0x7f).contains(b)) {
+        format!("{}{dots}", String::from_utf8_lossy(head))
+    } else {
+        let hex: String = head.iter().map(|b| format!("{b:02x}")).collect();
+        format!("{hex}{dots}")
+    }
+}
+
+fn unrecognized(expected: Expected, why: &str, bytes: &[u8]) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        expected.kind,
+        excerpt(bytes)
+    ))
+}
+
+fn unhandled(kind: &str, version: &str, expected: Expected, why: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {why}",
+        expected.kind
+    ))
+}
+
+/// Reads a body as one kind. Unknown fields are refused or reported as `validation` says.
+pub fn body(
+    bytes: &Bytes,
+    media: Media,
+    expected: Expected,
+    validation: FieldValidation,
+) -> Result<Body, ApiError> {
+    let ty = kinds::by_kind(expected.group, expected.version, expected.kind)
+        .and_then(Kind::schema)
+        .or_else(|| crate::codec::type_of(&expected.api_version(), expected.kind));
+    let decoded = match media {
+        Media::Json => {
+            check_type(
+                &codec::json::value(bytes).map_err(|e| json_fault(expected, &e, bytes))?,
+                expected,
+                bytes,
+            )?;
+            codec::json::decode(bytes, ty)
+        }
+        Media::Yaml => {
+            check_type(
+                &codec::yaml::value(bytes).map_err(|e| yaml_fault(expected, &e, bytes))?,
+                expected,
+                bytes,
+            )?;
+            codec::yaml::decode(bytes, ty)
+        }
+        Media::Protobuf => {
+            codec::proto::decode(bytes).map(|object| Decoded { object, strict: Vec::new() })
+        }
+    };
+    let decoded = decoded.map_err(|error| match error {
+        CodecError::Proto(why) => unrecognized(expected, &why, bytes),
+        other => unhandled(expected.kind, expected.version, expected, &other.to_string()),
+    })?;
+    if media == Media::Protobuf {
+        check_type(&api::Value::Object(decoded.object.0.clone()), expected, bytes)?;
+    }
+    finish(decoded, expected, validation, media)
+}
+
+fn json_fault(expected: Expected, error: &CodecError, bytes: &[u8]) -> ApiError {
+    let why = match error {
+        CodecError::Limit(_) => {
+            let at =
+                bytes.iter().find(|b| matches!(b, b'[' | b'{')).map_or('[', |b| char::from(*b));
+            format!("invalid character '{at}' exceeded max depth")
+        }
+        other => other.to_string(),
+    };
+    unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), bytes)
+}
+
+fn yaml_fault(expected: Expected, error: &CodecError, bytes: &[u8]) -> ApiError {
+    unrecognized(expected, &format!("couldn't get version/kind; json parse error: {error}"), bytes)
+}
+
+/// Whether a body says that it is of another kind.
+fn check_type(value: &api::Value, expected: Expected, bytes: &[u8]) -> Result<(), ApiError> {
+    let map = match value {
+        api::Value::Object(map) => map,
+        api::Value::Null => return Ok(()),
+        other => {
+            let go = match other {
+                api::Value::Array(_) => "array",
+                api::Value::String(_) => "string",
+                api::Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            let why = format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+            );
+            return Err(unrecognized(expected, &why, bytes));
+        }
+    };
+    let text = |key: &str| map.get(key).and_then(api::Value::as_str).unwrap_or("");
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    let wanted = expected.api_version();
+    let api_version = if api_version.is_empty() { wanted.as_str() } else { api_version };
+    if api_version == wanted && kind == expected.kind {
+        return Ok(());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let known = kinds::of_object(api_version, kind).is_some()
+        || matches!(kind, "Scale" | "Eviction" | "TokenRequest" | "DeleteOptions")
+        || kind
+            .strip_suffix("List")
+            .is_some_and(|item| kinds::of_object(api_version, item).is_some() || item.is_empty());
+    if !known {
+        let why = format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme {:?}",
+            scheme(expected.group)
+        );
+        return Err(unhandled(kind, version, expected, &why));
+    }
+    if group == expected.group && kind == expected.kind {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    let why =
+        format!("converting ({version}.{kind}) to ({}): unknown conversion", expected.internal());
+    Err(unhandled(kind, version, expected, &why))
+}
+
+fn finish(
+    decoded: Decoded,
+    expected: Expected,
+    validation: FieldValidation,
+    media: Media,
+) -> Result<Body, ApiError> {
+    let warnings = strict(&decoded, expected, validation, media)?;
+    let mut object = decoded.object;
+    object.set_type(&expected.api_version(), expected.kind);
+    if let Some(kind) = kinds::by_kind(expected.group, expected.version, expected.kind) {
+        api::default::apply(kind, &mut object);
+    }
+    Ok(Body { object, warnings })
+}
+
+/// What field validation makes of unknown and duplicate fields: nothing, warnings, or an error.
+fn strict(
+    decoded: &Decoded,
+    expected: Expected,
+    validation: FieldValidation,
+    media: Media,
+) -> Result<Vec<String>, ApiError> {
+    let _ = media;
+    match validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(decoded.strict.iter().map(ToString::to_string).collect()),
+        FieldValidation::Strict => match decoded.strict_error() {
+            None => Ok(Vec::new()),
+            Some(why) => Err(unhandled(expected.kind, expected.version, expected, &why)),
+        },
+    }
+}

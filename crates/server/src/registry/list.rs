@@ -1,0 +1,272 @@
+//! Lists: a header, the entries' bytes joined, a trailer; streamed in chunks.
+//!
+//! Nothing is parsed or serialised where the client takes JSON in the stored version. Not here: the
+//! other forms (`form`), selectors (`select`).
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use api::{ApiError, Entry};
+use bytes::{Bytes, BytesMut};
+use client::Body;
+use http::StatusCode;
+use store::Snapshot;
+
+use super::page::{self, Token};
+use super::select::Selection;
+use super::{form, get};
+use crate::codec;
+use crate::edge::respond::{self, Reply};
+use crate::edge::{Media, Shape, accept};
+use crate::query::ReadOptions;
+use crate::server::{Request, Server, Target};
+
+/// The size of a response's body as far as it is known, for whoever decides on compression.
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub usize);
+
+/// Chunks of a streamed list.
+const CHUNK: usize = 128 * 1024;
+/// Up to so many objects a list is sent at once.
+const SMALL: usize = 64;
+
+/// Serves a list.
+pub async fn serve(
+    server: &Arc<Server>,
+    request: &Request,
+    target: &Target,
+) -> Result<Reply, ApiError> {
+    let accept = accept::negotiate(&request.accept(), true, true)?;
+    let options = ReadOptions::read(&request.params, false)?;
+    let selection = Selection::parse(
+        target.kind,
+        &target.namespace,
+        &options.label_selector,
+        &options.field_selector,
+    )?;
+    let snapshot = snapshot(server, target, &options, &selection).await?;
+    let revision = page_revision(&options, &snapshot)?;
+    if options.limit <= 0
+        && accept.media == Media::Json
+        && accept.shape == Shape::Object
+        && target.as_stored()
+    {
+        return Ok(whole(target, snapshot, selection, revision));
+    }
+    let page = Page::take(snapshot, &selection, options.limit, revision);
+    if accept.media == Media::Json && accept.shape == Shape::Object && target.as_stored() {
+        let mut out = BytesMut::with_capacity(CHUNK);
+        out.extend_from_slice(page.meta.header(target).as_bytes());
+        let prefix = prefix_of(target);
+        for (at, entry) in page.entries.iter().enumerate() {
+            push_item(&mut out, &prefix, entry, at == 0);
+        }
+        out.extend_from_slice(b"]}\n");
+        return Ok(sized(out.freeze()));
+    }
+    let value = form::list(server, request, target, accept.shape, &page.meta, &page.entries)?;
+    let bytes = codec::encode_value(&value, accept.media).map_err(ApiError::internal)?;
+    let size = Size(bytes.len());
+    let mut reply = respond::bytes(StatusCode::OK, accept.media.content_type(), bytes);
+    reply.extensions_mut().insert(size);
+    Ok(reply)
+}
+
+fn sized(bytes: Bytes) -> Reply {
+    let size = Size(bytes.len());
+    let mut reply = respond::bytes(StatusCode::OK, Media::Json.content_type(), bytes);
+    reply.extensions_mut().insert(size);
+    reply
+}
+
+/// A list's metadata.
+#[derive(Clone, Debug, Default)]
+pub struct Meta {
+    /// The revision of the whole list.
+    pub revision: u64,
+    /// Token of the next page.
+    pub next: Option<String>,
+    /// How many objects are left, where nothing was filtered.
+    pub remaining: Option<usize>,
+}
+
+impl Meta {
+    /// As JSON.
+    pub fn json(&self) -> String {
+        let mut text = format!("{{\"resourceVersion\":\"{}\"", self.revision);
+        if let Some(next) = &self.next {
+            let _ = write!(text, ",\"continue\":\"{next}\"");
+        }
+        if let Some(remaining) = self.remaining {
+            let _ = write!(text, ",\"remainingItemCount\":{remaining}");
+        }
+        text.push('}');
+        text
+    }
+
+    fn header(&self, target: &Target) -> String {
+        format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+            target.kind.list_kind(),
+            target.kind.api_version(),
+            self.json()
+        )
+    }
+}
+
+/// One page of a list.
+pub struct Page {
+    /// Its metadata.
+    pub meta: Meta,
+    /// Its objects.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+impl Page {
+    /// The first `limit` (0: all) objects of a snapshot.
+    pub fn take(snapshot: Snapshot, selection: &Selection, limit: i64, revision: u64) -> Self {
+        let limit = usize::try_from(limit).ok().filter(|l| *l > 0).unwrap_or(usize::MAX);
+        let total = snapshot.len();
+        let mut meta = Meta { revision, ..Meta::default() };
+        let mut entries = Vec::new();
+        for (seen, entry) in snapshot.iter().enumerate() {
+            if !selection.matches(&entry.card) {
+                continue;
+            }
+            entries.push(entry.clone());
+            if entries.len() == limit && seen + 1 < total {
+                let rv = i64::try_from(revision).unwrap_or(i64::MAX);
+                let card = &entry.card;
+                meta.next = Some(Token::after(rv, &card.namespace, &card.name).encode());
+                meta.remaining = (!selection.is_filtered()).then_some(total - seen - 1);
+                break;
+            }
+        }
+        Self { meta, entries }
+    }
+}
+
+/// The objects that a list's options are about.
+async fn snapshot(
+    server: &Server,
+    target: &Target,
+    options: &ReadOptions,
+    selection: &Selection,
+) -> Result<Snapshot, ApiError> {
+    let within = selection.within();
+    if !options.continue_token.is_empty() {
+        let token = Token::decode(&options.continue_token)?;
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let at = u64::try_from(token.rv).unwrap_or_else(|_| server.store.revision());
+        return target
+            .cache
+            .list_at(at, within, Some(token.position()))
+            .map_err(|_| page::expired(&token));
+    }
+    let Some(revision) = options.revision()?.filter(|r| *r > 0) else {
+        return Ok(target.cache.list(within));
+    };
+    get::wait_for(server, revision).await?;
+    let exact =
+        options.version_match == "Exact" || options.version_match.is_empty() && options.limit > 0;
+    if exact {
+        return target.cache.list_at(revision, within, None).map_err(|_| page::compacted());
+    }
+    Ok(target.cache.list(within))
+}
+
+/// What the list says its revision is: that of the first page, on every page.
+fn page_revision(options: &ReadOptions, snapshot: &Snapshot) -> Result<u64, ApiError> {
+    if options.continue_token.is_empty() {
+        return Ok(snapshot.revision);
+    }
+    let token = Token::decode(&options.continue_token)?;
+    Ok(u64::try_from(token.rv).unwrap_or(snapshot.revision))
+}
+
+/// What an entry's bytes start with that items of a list leave out.
+pub(crate) fn prefix_of(target: &Target) -> String {
+    api::codec::json::stored_prefix(&target.stored.api_version(), target.stored.kind)
+}
+
+fn push_item(out: &mut BytesMut, prefix: &str, entry: &Entry, first: bool) {
+    if !first {
+        out.extend_from_slice(b",");
+    }
+    match entry.json.strip_prefix(prefix.as_bytes()) {
+        Some(rest) => {
+            out.extend_from_slice(b"{");
+            out.extend_from_slice(rest);
+        }
+        // Not written by this server's encoder: shown with its type, which clients accept.
+        None => out.extend_from_slice(&entry.json),
+    }
+}
+
+/// A list without a limit, in the stored version's JSON.
+fn whole(target: &Target, snapshot: Snapshot, selection: Selection, revision: u64) -> Reply {
+    let header = Meta { revision, ..Meta::default() }.header(target);
+    let prefix = prefix_of(target);
+    if snapshot.len() <= SMALL || selection.is_filtered() {
+        let mut out = BytesMut::from(header.as_bytes());
+        let mut first = true;
+        let named = (!selection.name.is_empty() && !selection.namespace.is_empty())
+            .then(|| target.cache.get(&selection.namespace, &selection.name));
+        let mut push = |entry: &Entry| {
+            if selection.matches(&entry.card) {
+                push_item(&mut out, &prefix, entry, std::mem::take(&mut first));
+            }
+        };
+        match named {
+            Some(found) => found.iter().for_each(|entry| push(entry)),
+            None => snapshot.iter().for_each(|entry| push(entry)),
+        }
+        out.extend_from_slice(b"]}\n");
+        return sized(out.freeze());
+    }
+    struct State {
+        snapshot: Snapshot,
+        buffer: BytesMut,
+        prefix: String,
+        first: bool,
+        done: bool,
+    }
+    let state = State {
+        snapshot,
+        buffer: BytesMut::from(header.as_bytes()),
+        prefix,
+        first: true,
+        done: false,
+    };
+    let stream = futures_util::stream::unfold(state, |mut state| async move {
+        if state.done {
+            return None;
+        }
+        state.buffer.reserve(CHUNK);
+        while state.buffer.len() < CHUNK {
+            let Some(chunk) = state.snapshot.take_chunk().map(<[_]>::to_vec) else {
+                state.buffer.extend_from_slice(b"]}\n");
+                state.done = true;
+                break;
+            };
+            for entry in chunk {
+                push_item(
+                    &mut state.buffer,
+                    &state.prefix,
+                    &entry,
+                    std::mem::take(&mut state.first),
+                );
+            }
+        }
+        let out = state.buffer.split().freeze();
+        Some((Ok(out), state))
+    });
+    let mut reply =
+        respond::stream(StatusCode::OK, Media::Json.content_type(), Body::stream(stream));
+    reply.extensions_mut().insert(Size(usize::MAX));
+    reply
+}

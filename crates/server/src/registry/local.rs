@@ -1,0 +1,52 @@
+//! Watches within the process: the cache's own entries, no bytes made.
+//!
+//! Not here: watches over HTTP (`watch`).
+
+use std::sync::Arc;
+
+use client::{ListOptions, LocalEvent, LocalWatch, Shutdown};
+use futures_util::StreamExt;
+use store::{Event, EventKind};
+
+use super::select::Selection;
+use crate::server::Target;
+
+/// A snapshot of what the options select, and its changes from then on.
+pub fn watch(target: &Target, options: &ListOptions, shutdown: Shutdown) -> Option<LocalWatch> {
+    if !target.as_stored() {
+        return None;
+    }
+    let selection = Selection::parse(
+        target.kind,
+        &options.namespace,
+        &options.label_selector,
+        &options.field_selector,
+    )
+    .ok()?;
+    let (snapshot, watcher) = target.cache.list_and_watch(selection.within());
+    let entries = snapshot.iter().filter(|e| selection.matches(&e.card)).cloned().collect();
+    let state = (watcher, Arc::new(selection), shutdown);
+    let events = futures_util::stream::unfold(state, |(mut watcher, selection, stop)| async move {
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return None,
+                batch = watcher.next_batch() => batch.ok()?,
+            };
+            let seen: Vec<LocalEvent> =
+                batch.iter().filter_map(|event| local(event, &selection)).collect();
+            if !seen.is_empty() {
+                return Some((seen, (watcher, selection, stop)));
+            }
+        }
+    });
+    Some(LocalWatch { revision: snapshot.revision, entries, events: events.boxed() })
+}
+
+fn local(event: &Event, selection: &Selection) -> Option<LocalEvent> {
+    let before = event.previous.as_ref().is_some_and(|p| selection.covers(&p.card));
+    match event.kind {
+        EventKind::Deleted => before.then(|| LocalEvent::Deleted(event.entry.clone())),
+        _ if selection.covers(&event.entry.card) => Some(LocalEvent::Applied(event.entry.clone())),
+        _ => before.then(|| LocalEvent::Deleted(event.entry.clone())),
+    }
+}

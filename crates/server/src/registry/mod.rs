@@ -1,0 +1,174 @@
+//! The registry: the one path of every kind's objects, read and written.
+//!
+//! A kind adds a row of strategy (`api::strategy`), a schema and a row of the kind table; there is no
+//! handler per kind. Not here: HTTP (`edge`), who may (`stack`), subresources with a body of their
+//! own (`subresource`).
+
+pub mod collection;
+pub mod create;
+pub mod decode;
+pub mod delete;
+pub mod form;
+pub mod get;
+pub mod list;
+pub mod local;
+pub mod page;
+pub mod patch;
+pub mod remove;
+pub mod select;
+pub mod update;
+pub mod watch;
+pub mod write;
+
+use std::sync::Arc;
+
+use api::ApiError;
+use api::kinds::{Kind, Verb};
+use http::Method;
+
+use crate::edge::accept;
+use crate::edge::respond::{self, Reply};
+use crate::server::{Request, Server, Target};
+use crate::subresource;
+
+/// Serves a request for a resource.
+pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
+    let Some(kind) = resolve(server, &request)? else { return Ok(respond::not_found()) };
+    let mut target = Target::new(server, kind, &request.info.namespace, &request.info.name);
+    let info = &request.info;
+    if !info.subresource.is_empty() {
+        let Some(sub) = kind.subresource(&info.subresource) else {
+            return Err(respond::no_resource());
+        };
+        if info.parts.len() > 3 && sub.name != "proxy" {
+            return Err(respond::no_resource());
+        }
+        allowed(
+            sub_verb(&request.parts.method)
+                .filter(|v| sub.verbs.contains(*v) || sub.name == "proxy"),
+        )?;
+        target.sub = sub.name.to_owned();
+        return subresource::serve(server, request, target, sub).await;
+    }
+    let verb = allowed(main_verb(&request, kind))?;
+    if !kind.is_stored() {
+        return subresource::virtual_kind(server, request, target).await;
+    }
+    accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
+    if let Some(name) = kind_deprecation(kind) {
+        let mut reply = dispatch(server, request, target, verb).await?;
+        respond::warn(&mut reply, &[name]);
+        return Ok(reply);
+    }
+    dispatch(server, request, target, verb).await
+}
+
+async fn dispatch(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: Verb,
+) -> Result<Reply, ApiError> {
+    match verb {
+        Verb::Get => get::serve(server, &request, &target).await,
+        Verb::List => list::serve(server, &request, &target).await,
+        Verb::Watch => watch::serve(server, &request, &target).await,
+        Verb::Create => create::serve(server, request, target).await,
+        Verb::Update => update::serve(server, request, target).await,
+        Verb::Patch => patch::serve(server, request, target).await,
+        Verb::Delete => delete::serve(server, request, target).await,
+        Verb::DeleteCollection => collection::serve(server, request, target).await,
+    }
+}
+
+/// The warning of a deprecated kind, with every answer about it.
+fn kind_deprecation(kind: &Kind) -> Option<String> {
+    DEPRECATED
+        .iter()
+        .find(|(group, version, name, _)| {
+            (*group, *version, *name) == (kind.group, kind.version, kind.kind)
+        })
+        .map(|(_, _, _, text)| (*text).to_owned())
+}
+
+const DEPRECATED: &[(&str, &str, &str, &str)] = &[
+    ("", "v1", "ComponentStatus", "v1 ComponentStatus is deprecated in v1.19+"),
+    (
+        "",
+        "v1",
+        "Endpoints",
+        "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ),
+];
+
+/// The kind that a path names; `None` where the group is not served at all.
+fn resolve(server: &Server, request: &Request) -> Result<Option<&'static Kind>, ApiError> {
+    let info = &request.info;
+    let core = info.prefix == "api";
+    if !core && !server.served.has_group(&info.group) {
+        return Ok(None);
+    }
+    let found = server.served.find(&info.group, &info.version, &info.resource);
+    let Some(kind) = found.filter(|_| core == info.group.is_empty()) else {
+        return Err(respond::no_resource());
+    };
+    let in_namespace = !info.namespace.is_empty() && kind.plural != "namespaces";
+    if kind.namespaced {
+        // `/api/v1/pods/x`: an object needs its namespace.
+        if !in_namespace && info.parts.len() > 1 {
+            return Err(respond::no_resource());
+        }
+    } else if in_namespace {
+        return Err(respond::no_resource());
+    }
+    Ok(Some(kind))
+}
+
+fn allowed(verb: Option<Verb>) -> Result<Verb, ApiError> {
+    verb.ok_or_else(respond::no_method)
+}
+
+fn sub_verb(method: &Method) -> Option<Verb> {
+    match *method {
+        Method::GET => Some(Verb::Get),
+        Method::PUT => Some(Verb::Update),
+        Method::PATCH => Some(Verb::Patch),
+        Method::POST => Some(Verb::Create),
+        Method::DELETE => Some(Verb::Delete),
+        Method::HEAD | Method::OPTIONS => Some(Verb::Get),
+        _ => None,
+    }
+}
+
+fn main_verb(request: &Request, kind: &Kind) -> Option<Verb> {
+    let info = &request.info;
+    let collection = info.parts.len() < 2;
+    let everywhere = kind.namespaced && info.namespace.is_empty();
+    let verb = match (&request.parts.method, collection) {
+        (&Method::GET, _) if info.verb == "watch" => Verb::Watch,
+        (&Method::GET, true) => Verb::List,
+        (&Method::POST, true) if !everywhere => Verb::Create,
+        (&Method::DELETE, true) if !everywhere => Verb::DeleteCollection,
+        (&Method::GET, false) => Verb::Get,
+        (&Method::PUT, false) => Verb::Update,
+        (&Method::PATCH, false) => Verb::Patch,
+        (&Method::DELETE, false) => Verb::Delete,
+        _ => return None,
+    };
+    if !kind.is_stored() && !kind.verbs.contains(verb) && !collection {
+        return None;
+    }
+    kind.verbs.contains(verb).then_some(verb)
+}
+
+/// An object in the form that a write's response takes.
+pub(crate) fn reply_object(
+    server: &Server,
+    request: &Request,
+    target: &Target,
+    status: http::StatusCode,
+    object: api::Object,
+) -> Result<Reply, ApiError> {
+    let accept = accept::negotiate(&request.accept(), true, true)?;
+    form::reply(server, request, target, accept, status, object)
+}

@@ -1,0 +1,266 @@
+//! PATCH: JSON patch, merge patch, strategic merge patch, apply.
+//!
+//! Not here: the patches themselves (`api::patch`, `api::apply`).
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use api::codec::{self, conform};
+use api::{ApiError, Cause, Object, Reason, Value, patch, strategy};
+use bytes::Bytes;
+
+use super::update::{Style, Update, update};
+use super::write::{self, Context, Written};
+use crate::edge::respond::{self, Reply};
+use crate::query::{FieldValidation, WriteOptions};
+use crate::server::{Request, RequestBody, Server, Target};
+
+/// The patch types, by their media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchKind {
+    /// The patch of a content type.
+    pub fn parse(content_type: &str) -> Result<Self, ApiError> {
+        let name = content_type.split(';').next().unwrap_or("").trim();
+        match name {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ => Err(respond::generic(Reason::UnsupportedMediaType, "415: Unsupported Media Type")),
+        }
+    }
+}
+
+/// A patch, read.
+pub struct Patch {
+    /// Which.
+    pub kind: PatchKind,
+    /// The document.
+    pub document: Value,
+    /// What to do about unknown fields.
+    pub validation: FieldValidation,
+    /// Apply takes over conflicting fields.
+    pub force: bool,
+}
+
+impl Patch {
+    /// Reads a patch's body.
+    pub fn read(kind: PatchKind, bytes: &Bytes, options: &WriteOptions) -> Result<Self, ApiError> {
+        let document = match kind {
+            PatchKind::Apply => codec::yaml::value(bytes)
+                .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?,
+            _ => codec::json::value(bytes)
+                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?,
+        };
+        Ok(Self { kind, document, validation: options.validation, force: options.force })
+    }
+
+    /// The outcome on an object of a type, with complaints about unknown fields.
+    fn outcome(&self, target: &Target, live: &Object) -> Result<Object, ApiError> {
+        let patched = match self.kind {
+            PatchKind::Json => {
+                let value = patch::json_patch(live, &self.document)?;
+                Object::from_value(value).ok_or_else(|| {
+                    ApiError::new(
+                        Reason::Invalid,
+                        "the server rejected our request due to an error in our request",
+                    )
+                })?
+            }
+            PatchKind::Merge => patch::merge_patch(live, &self.document)?,
+            PatchKind::Strategic => match target.kind.schema() {
+                Some(ty) => patch::strategic(live, &self.document, ty)?,
+                None => patch::merge_patch(live, &self.document)?,
+            },
+            PatchKind::Apply => live.clone(),
+        };
+        Ok(patched)
+    }
+}
+
+/// Serves a PATCH of an object or of its status.
+pub async fn serve(
+    server: &Arc<Server>,
+    mut request: Request,
+    target: Target,
+) -> Result<Reply, ApiError> {
+    let kind = PatchKind::parse(request.header(http::header::CONTENT_TYPE))?;
+    let options = WriteOptions::read(&request.params, "PatchOptions", kind == PatchKind::Apply)?;
+    crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let bytes = body.bytes().await?;
+    let patch = Patch::read(kind, &bytes, &options)?;
+    let mut ctx = Context {
+        server,
+        user: &request.user,
+        dry_run: options.dry_run,
+        manager: request.manager(&options.manager),
+        options: options.object.clone(),
+        warnings: Vec::new(),
+        applied: false,
+    };
+    let written = patch_object(&mut ctx, &target, &patch).await?;
+    let reply = written.reply(server, &request, &target)?;
+    Ok(write::finish(reply, &ctx.warnings))
+}
+
+/// Patches an object.
+pub async fn patch_object(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    patch: &Patch,
+) -> Result<Written, ApiError> {
+    let warnings = Mutex::new(Vec::new());
+    let note = |found: Vec<String>| {
+        *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
+    };
+    let written = if patch.kind == PatchKind::Apply {
+        let now = ctx.server.clock.time();
+        let manager = ctx.manager.clone();
+        let reset = strategy::reset_fields(target.kind, &target.sub);
+        let config = apply_config(target, patch, &note)?;
+        let transform = |live: Option<&Object>| {
+            let writer = api::apply::Writer {
+                manager: &manager,
+                subresource: &target.sub,
+                api_version: config.api_version(),
+                schema: target
+                    .kind
+                    .schema()
+                    .map_or(api::apply::Schema::Deduced, api::apply::Schema::Type),
+                reset: &reset,
+                now: &now,
+            };
+            let mut applied = api::apply::apply(live, &config, patch.force, &writer)?;
+            if live.is_none() && target.kind.namespaced {
+                applied.set_meta("namespace", target.namespace.as_str());
+            }
+            let mut object = conformed(target, applied)?.object;
+            api::default::apply(target.kind, &mut object);
+            Ok(object)
+        };
+        let change =
+            Update { transform: &transform, create: target.sub.is_empty(), style: Style::Apply };
+        update(ctx, target, &change).await
+    } else {
+        let transform = |live: Option<&Object>| {
+            let live = live.ok_or_else(|| target.not_found())?;
+            let patched = patch.outcome(target, live)?;
+            same_type(target, &patched)?;
+            let shown = Value::Object(patched.0.clone());
+            let decoded = conformed(target, patched)?;
+            let strict: Vec<String> = decoded.strict.iter().map(ToString::to_string).collect();
+            match patch.validation {
+                FieldValidation::Strict if !strict.is_empty() => {
+                    let detail = decoded.strict_error().unwrap_or_default();
+                    let cause = Cause::invalid("patch", &Value::String(shown.to_string()), &detail);
+                    return Err(ApiError::invalid("", "", "", vec![cause]));
+                }
+                FieldValidation::Ignore => note(Vec::new()),
+                _ => note(strict),
+            }
+            let mut object = decoded.object;
+            api::default::apply(target.kind, &mut object);
+            Ok(object)
+        };
+        let change = Update { transform: &transform, create: false, style: Style::Patch };
+        update(ctx, target, &change).await
+    };
+    let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    ctx.warnings.extend(warnings);
+    written
+}
+
+/// A patch's outcome in the form it would be written back in.
+fn conformed(target: &Target, object: Object) -> Result<codec::Decoded, ApiError> {
+    let Some(ty) = target.kind.schema() else {
+        return Ok(codec::Decoded { object, strict: Vec::new() });
+    };
+    let shown = Value::Object(object.0.clone());
+    conform::decode(object, ty).map_err(|error| {
+        let cause = Cause::invalid("patch", &Value::String(shown.to_string()), &error.to_string());
+        ApiError::invalid("", "", "", vec![cause])
+    })
+}
+
+/// A patch must leave the kind and version as they are.
+fn same_type(target: &Target, object: &Object) -> Result<(), ApiError> {
+    let (kind, api_version) = (object.kind(), object.api_version());
+    let wanted = target.kind.api_version();
+    if kind == target.kind.kind && api_version == wanted {
+        return Ok(());
+    }
+    if api::kinds::of_object(api_version, kind).is_none() {
+        return Err(ApiError::bad_request(format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )));
+    }
+    Err(ApiError::bad_request(format!(
+        "{kind} in version {api_version:?} cannot be handled as a {}",
+        target.kind.kind
+    )))
+}
+
+/// The applied configuration, checked against the URL.
+fn apply_config(
+    target: &Target,
+    patch: &Patch,
+    note: &dyn Fn(Vec<String>),
+) -> Result<Object, ApiError> {
+    let Some(mut config) = Object::from_value(patch.document.clone()) else {
+        return Err(ApiError::bad_request("error decoding YAML: not an object"));
+    };
+    let wanted = target.kind.api_version();
+    let (kind, api_version) = (config.kind().to_owned(), config.api_version().to_owned());
+    if kind.is_empty() || api_version.is_empty() {
+        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+        return Err(ApiError::bad_request(format!(
+            "invalid object type: {missing} must be specified in apply patch"
+        )));
+    }
+    if api_version != wanted || kind != target.kind.kind {
+        let (group, version) = wanted.split_once('/').unwrap_or(("", &wanted));
+        let (g, v) = api_version.split_once('/').unwrap_or(("", &api_version));
+        return Err(ApiError::bad_request(format!(
+            "incorrect version specified in apply patch. Specified patch version: {g}/{v}, expected: {group}/{version}"
+        )));
+    }
+    let name = config.name().to_owned();
+    if !name.is_empty() && name != target.name {
+        return Err(ApiError::bad_request(format!(
+            "name in URL does not match name in apply patch: {name}"
+        )));
+    }
+    config.set_meta("name", target.name.as_str());
+    if target.kind.namespaced {
+        let namespace = config.namespace().to_owned();
+        if !namespace.is_empty() && namespace != target.namespace {
+            return Err(ApiError::bad_request(
+                "namespace in URL does not match namespace in apply patch",
+            ));
+        }
+        config.set_meta("namespace", target.namespace.as_str());
+    }
+    if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) =
+        (target.kind.schema(), patch.validation)
+    {
+        if let Ok(decoded) = conform::decode(config.clone(), ty) {
+            match (decoded.strict_error(), patch.validation) {
+                (Some(why), FieldValidation::Strict) => {
+                    return Err(ApiError::bad_request(format!("error decoding YAML: {why}")));
+                }
+                (Some(_), _) => note(decoded.strict.iter().map(ToString::to_string).collect()),
+                (None, _) => {}
+            }
+        }
+    }
+    Ok(config)
+}

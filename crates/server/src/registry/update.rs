@@ -1,0 +1,320 @@
+//! Changing objects: the one loop of PUT, PATCH and the subresources that change an object.
+//!
+//! Read, transform, check, commit on the revision read; again if another write came between and the
+//! client did not insist on a revision. Not here: the transformations.
+
+use std::sync::Arc;
+
+use api::strategy::Strategy;
+use api::{ApiError, Cause, Object, Reason, strategy, validate};
+use serde_json::json;
+use store::{CommitError, Expect};
+
+use super::create;
+use super::decode::{self, Expected};
+use super::write::{self, Context, Written};
+use crate::edge::respond::Reply;
+use crate::gate::{Operation, Reservation};
+use crate::query::WriteOptions;
+use crate::server::{Request, RequestBody, Server, Target};
+
+/// Rounds against other writers before the client is told.
+const ROUNDS: usize = 64;
+
+/// Serves a PUT of an object or of its status.
+pub async fn serve(
+    server: &Arc<Server>,
+    mut request: Request,
+    target: Target,
+) -> Result<Reply, ApiError> {
+    let options = WriteOptions::read(&request.params, "UpdateOptions", false)?;
+    let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
+    crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
+    let bytes = body.bytes().await?;
+    let decoded = decode::body(&bytes, media, Expected::of(target.kind), options.validation)?;
+    let mut ctx = Context {
+        server,
+        user: &request.user,
+        dry_run: options.dry_run,
+        manager: request.manager(&options.manager),
+        options: options.object,
+        warnings: decoded.warnings,
+        applied: false,
+    };
+    let mut object = decoded.object;
+    match_url(&target, &mut object)?;
+    let change = Update {
+        transform: &|_| Ok(object.clone()),
+        create: target.sub.is_empty()
+            && Strategy::of(target.kind.group, target.kind.kind).create_on_update,
+        style: Style::Put,
+    };
+    let written = update(&mut ctx, &target, &change).await?;
+    let reply = written.reply(server, &request, &target)?;
+    Ok(write::finish(reply, &ctx.warnings))
+}
+
+/// Checks the body's name and namespace against the URL's.
+fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
+    let (name, url) = (object.name(), target.name.as_str());
+    if name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({url} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != url {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({url})"
+        )));
+    }
+    let namespace = object.namespace();
+    if target.kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            target.namespace
+        )));
+    }
+    if target.kind.namespaced {
+        object.set_meta("namespace", target.namespace.as_str());
+    }
+    Ok(())
+}
+
+/// What kind of write it is, where that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// The client sent the whole object.
+    Put,
+    /// A patch; its outcome has the stored resource version unless the patch says otherwise.
+    Patch,
+    /// An apply patch, which notes ownership itself.
+    Apply,
+    /// The server's own change (binding, scale), admission as for an update.
+    Own,
+}
+
+/// A change of an object.
+pub struct Update<'a> {
+    /// The wanted object, given the present one, in the request's version.
+    pub transform: &'a (dyn Fn(Option<&Object>) -> Result<Object, ApiError> + Send + Sync),
+    /// Whether a missing object is created.
+    pub create: bool,
+    /// What kind of write.
+    pub style: Style,
+}
+
+/// Changes an object.
+pub async fn update(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    change: &Update<'_>,
+) -> Result<Written, ApiError> {
+    let warnings = ctx.warnings.len();
+    for _ in 0..ROUNDS {
+        ctx.warnings.truncate(warnings);
+        match round(ctx, target, change).await? {
+            Round::Done(written) => return Ok(written),
+            Round::Raced => tokio::task::yield_now().await,
+        }
+    }
+    Err(stale(target))
+}
+
+/// The write lost against another one.
+pub fn stale(target: &Target) -> ApiError {
+    target.conflict(
+        "the object has been modified; please apply your changes to the latest version and try again",
+    )
+}
+
+enum Round {
+    Done(Written),
+    Raced,
+}
+
+async fn round(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    change: &Update<'_>,
+) -> Result<Round, ApiError> {
+    let server = ctx.server;
+    let Some(entry) = target.cache.get(&target.namespace, &target.name) else {
+        return absent(ctx, target, change).await.map(Round::Done);
+    };
+    let old = target.object(&entry)?;
+    let mut new = (change.transform)(Some(&old))?;
+    if change.style == Style::Put {
+        same_uid(target, &new, &old)?;
+    }
+    // The server's own changes are no client's: no owner, no admission, no limits of a strategy.
+    let own = change.style == Style::Own;
+    if !own {
+        if change.style != Style::Apply {
+            ctx.note_fields(target, Some(&old), &mut new);
+        }
+        ctx.mutate(target, Operation::Update, &mut new, Some(&old)).await?;
+    }
+    let insists = revision_check(target, &mut new, entry.revision, change.style)?;
+
+    let kind = target.kind;
+    let sub = (!target.sub.is_empty() && target.sub != "scale").then_some(target.sub.as_str());
+    let mut reservations = Vec::new();
+    if !own {
+        strategy::prepare_update(kind, &mut new, &old, sub);
+        strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
+        fill_in(ctx, target, &mut new, Some(&old));
+        let causes = if sub == Some("status") {
+            validate::status_update(kind, &new, &old)
+        } else {
+            validate::update(kind, &new, &old)
+        };
+        write::check(kind, &target.name, causes)?;
+        reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
+        ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;
+    }
+
+    let gone = ends(&new, &old);
+    if !gone && same(target, &new, &old) {
+        return Ok(Round::Done(Written { object: old, entry: Some(entry), created: false }));
+    }
+    if ctx.dry_run {
+        return Ok(Round::Done(Written { object: new, entry: None, created: false }));
+    }
+    let expect = Expect::Revision(entry.revision);
+    let committed = if gone {
+        write::remove(server, target, &new, expect).await
+    } else {
+        write::put(server, target, &new, expect).await
+    };
+    match committed {
+        Ok(entry) => {
+            reservations.into_iter().for_each(Reservation::commit);
+            Ok(Round::Done(Written { object: new, entry: Some(entry), created: false }))
+        }
+        Err(CommitError::Conflict(None)) if insists => Err(target.not_found()),
+        Err(CommitError::Conflict(_)) if insists => Err(stale(target)),
+        Err(CommitError::Conflict(_)) => Ok(Round::Raced),
+        Err(error) => Err(write::unavailable(&error)),
+    }
+}
+
+/// A write to an object that is not there: creates it where that is allowed.
+async fn absent(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    change: &Update<'_>,
+) -> Result<Written, ApiError> {
+    if !change.create {
+        return Err(target.not_found());
+    }
+    let mut object = (change.transform)(None)?;
+    let uid = object.uid().to_owned();
+    if !uid.is_empty() {
+        return Err(uid_conflict(target, &uid, ""));
+    }
+    object.meta_mut().remove("resourceVersion");
+    ctx.applied = change.style == Style::Apply;
+    create::create(ctx, target, object).await
+}
+
+fn uid_conflict(target: &Target, wanted: &str, found: &str) -> ApiError {
+    let place = if target.namespace.is_empty() {
+        target.name.clone()
+    } else {
+        format!("{}/{}", target.namespace, target.name)
+    };
+    target.conflict(&format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+        target.kind.plural
+    ))
+}
+
+fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), ApiError> {
+    if new.uid().is_empty() || new.uid() == old.uid() {
+        return Ok(());
+    }
+    Err(uid_conflict(target, new.uid(), old.uid()))
+}
+
+/// Checks the resource version that the new object carries against the stored one. Returns whether
+/// the client insists on that revision.
+fn revision_check(
+    target: &Target,
+    new: &mut Object,
+    stored: u64,
+    style: Style,
+) -> Result<bool, ApiError> {
+    let text = new.resource_version().to_owned();
+    let wanted: u64 = if text.is_empty() {
+        0
+    } else {
+        text.parse().map_err(|_| {
+            let message = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+            ApiError::new(Reason::Unknown, message)
+        })?
+    };
+    new.set_meta("resourceVersion", stored.to_string());
+    if wanted == 0 {
+        let strategy = Strategy::of(target.kind.group, target.kind.kind);
+        if strategy.unconditional_update || style != Style::Put {
+            return Ok(false);
+        }
+        let cause = Cause::invalid(
+            "metadata.resourceVersion",
+            &json!(0),
+            "must be specified for an update",
+        );
+        return Err(ApiError::invalid(
+            target.kind.group,
+            target.kind.kind,
+            &target.name,
+            vec![cause],
+        ));
+    }
+    if wanted != stored {
+        return Err(stale(target));
+    }
+    Ok(style == Style::Put)
+}
+
+/// Fields that only the server can fill in, on creates and updates.
+pub fn fill_in(ctx: &Context<'_>, target: &Target, new: &mut Object, old: Option<&Object>) {
+    if (target.kind.group, target.kind.kind) != ("certificates.k8s.io", "CertificateSigningRequest")
+    {
+        return;
+    }
+    // Who asks for a certificate is what the server knows, not what the client says.
+    let spec = new.map_mut("spec");
+    match old {
+        None => {
+            for key in ["username", "uid", "groups", "extra"] {
+                spec.remove(key);
+            }
+            if let api::Value::Object(user) = ctx.user.to_value() {
+                spec.extend(user);
+            }
+        }
+        Some(old) => {
+            if let Some(before) = old.0.get("spec") {
+                new.0.insert("spec".into(), before.clone());
+            }
+        }
+    }
+}
+
+/// Whether the change leaves nothing that keeps a deleted object.
+fn ends(new: &Object, old: &Object) -> bool {
+    let spec_finalizers = new.kind() == "Namespace"
+        && new.at("spec.finalizers").and_then(api::Value::as_array).is_some_and(|f| !f.is_empty());
+    if new.finalizers().next().is_some() || spec_finalizers || !old.is_deleting() {
+        return false;
+    }
+    matches!(old.int("metadata.deletionGracePeriodSeconds"), None | Some(0))
+}
+
+/// Whether nothing would change.
+fn same(target: &Target, new: &Object, old: &Object) -> bool {
+    let _ = target;
+    new == old
+}

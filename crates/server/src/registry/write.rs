@@ -1,0 +1,250 @@
+//! What all writes share: who writes, admission, ownership of fields, encoding, the commit.
+//!
+//! Not here: what a create, update or removal does to an object.
+
+use std::sync::Arc;
+
+use api::apply::{FieldSet, Schema, Writer, update_managed_fields};
+use api::codec::json::{Encoded, encode_for_store};
+use api::kinds::Kind;
+use api::{ApiError, Entry, Key, Object, Reason, strategy};
+use http::StatusCode;
+use store::{Change, CommitError, Expect};
+
+use super::form;
+use crate::edge::accept;
+use crate::edge::respond::{self, Reply};
+use crate::gate::{Operation, UserInfo, Write};
+use crate::server::{Request, Server, Target};
+
+/// A write on its way.
+pub struct Context<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// Who writes.
+    pub user: &'a UserInfo,
+    /// Nothing is to be written.
+    pub dry_run: bool,
+    /// Who the fields will belong to.
+    pub manager: String,
+    /// `CreateOptions` and so on, for admission.
+    pub options: Object,
+    /// For the client.
+    pub warnings: Vec<String>,
+    /// Whether an apply has noted already who owns what.
+    pub applied: bool,
+}
+
+/// The outcome of a write.
+pub struct Written {
+    /// In the request's version.
+    pub object: Object,
+    /// As committed; none on a dry run.
+    pub entry: Option<Arc<Entry>>,
+    /// Whether the object is new.
+    pub created: bool,
+}
+
+impl Written {
+    /// The response.
+    pub fn reply(
+        self,
+        server: &Server,
+        request: &Request,
+        target: &Target,
+    ) -> Result<Reply, ApiError> {
+        let status = if self.created { StatusCode::CREATED } else { StatusCode::OK };
+        let accept = accept::negotiate(&request.accept(), true, true)?;
+        match &self.entry {
+            Some(entry) => form::reply_entry(server, request, target, accept, status, entry),
+            None => form::reply(server, request, target, accept, status, self.object),
+        }
+    }
+}
+
+/// The response of a write with its warnings.
+pub fn finish(mut reply: Reply, warnings: &[String]) -> Reply {
+    respond::warn(&mut reply, warnings);
+    reply
+}
+
+impl Context<'_> {
+    /// Lets the plugins change what is about to be written.
+    pub async fn mutate(
+        &mut self,
+        target: &Target,
+        operation: Operation,
+        object: &mut Object,
+        old: Option<&Object>,
+    ) -> Result<(), ApiError> {
+        let plugins = self.plugins(target, operation);
+        if plugins.is_empty() {
+            return Ok(());
+        }
+        let resource = target.kind.resource();
+        let mut write = Write {
+            resource: &resource,
+            subresource: &target.sub,
+            operation,
+            namespace: &target.namespace,
+            name: &target.name,
+            object: Some(std::mem::take(object)),
+            old,
+            options: &self.options,
+            user: self.user,
+            dry_run: self.dry_run,
+            warnings: Vec::new(),
+        };
+        for plugin in plugins {
+            plugin.admit(&mut write).await?;
+        }
+        let Write { object: changed, warnings, .. } = write;
+        self.warnings.extend(warnings);
+        *object = changed.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Lets the plugins look at what is about to be written.
+    pub async fn validate(
+        &mut self,
+        target: &Target,
+        operation: Operation,
+        object: Option<Object>,
+        old: Option<&Object>,
+    ) -> Result<(), ApiError> {
+        let plugins = self.plugins(target, operation);
+        if plugins.is_empty() {
+            return Ok(());
+        }
+        let resource = target.kind.resource();
+        let name = object.as_ref().map_or(target.name.clone(), |o| {
+            if o.name().is_empty() { target.name.clone() } else { o.name().to_owned() }
+        });
+        let write = Write {
+            resource: &resource,
+            subresource: &target.sub,
+            operation,
+            namespace: &target.namespace,
+            name: &name,
+            object,
+            old,
+            options: &self.options,
+            user: self.user,
+            dry_run: self.dry_run,
+            warnings: Vec::new(),
+        };
+        for plugin in plugins {
+            plugin.validate(&write).await?;
+        }
+        Ok(())
+    }
+
+    fn plugins(
+        &self,
+        target: &Target,
+        operation: Operation,
+    ) -> Vec<Arc<dyn crate::gate::Admission>> {
+        let resource = target.kind.resource();
+        let all = self.server.guards.admission.iter();
+        all.filter(|p| p.handles(&resource, &target.sub, operation)).cloned().collect()
+    }
+
+    /// Notes who owns what.
+    pub fn note_fields(&self, target: &Target, before: Option<&Object>, after: &mut Object) {
+        let now = self.server.clock.time();
+        let reset = strategy::reset_fields(target.kind, &target.sub);
+        update_managed_fields(before, after, &writer(self, target, &reset, &now));
+    }
+}
+
+/// Who writes, as `api::apply` wants to know it.
+pub fn writer<'a>(
+    ctx: &'a Context<'_>,
+    target: &'a Target,
+    reset: &'a FieldSet,
+    now: &'a str,
+) -> Writer<'a> {
+    Writer {
+        manager: &ctx.manager,
+        subresource: &target.sub,
+        api_version: api_version(target.kind),
+        schema: target.kind.schema().map_or(Schema::Deduced, Schema::Type),
+        reset,
+        now,
+    }
+}
+
+/// `apps/v1`, shared for good: there are as many as kinds.
+fn api_version(kind: &'static Kind) -> &'static str {
+    use std::collections::HashMap;
+    use std::sync::LazyLock;
+    static ALL: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
+        api::kinds::all().iter().map(|k| ((k.group, k.version), k.api_version())).collect()
+    });
+    ALL.get(&(kind.group, kind.version)).map_or("", String::as_str)
+}
+
+/// `Pod "x" is invalid: …`, unless nothing is wrong.
+pub fn check(kind: &Kind, name: &str, causes: Vec<api::Cause>) -> Result<(), ApiError> {
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(kind.group, kind.kind, name, causes))
+}
+
+/// Writes an object in the request's version.
+pub async fn put(
+    server: &Server,
+    target: &Target,
+    object: &Object,
+    expect: Expect,
+) -> Result<Arc<Entry>, CommitError> {
+    let stored = match target.to_stored(object.clone()) {
+        Ok(stored) => stored,
+        Err(error) => return Err(CommitError::Invalid(error.to_string())),
+    };
+    let card = target.stored.card(&stored);
+    let Encoded { bytes, rv_at } = encode_for_store(&stored);
+    let change = Change::Put { bytes, rv_at, card };
+    server.store.commit(store::Write { key: key(target, object.name()), expect, change }).await
+}
+
+/// Removes an object, whose final state in the request's version this is.
+pub async fn remove(
+    server: &Server,
+    target: &Target,
+    last: &Object,
+    expect: Expect,
+) -> Result<Arc<Entry>, CommitError> {
+    let stored = match target.to_stored(last.clone()) {
+        Ok(stored) => stored,
+        Err(error) => return Err(CommitError::Invalid(error.to_string())),
+    };
+    let Encoded { bytes, rv_at } = encode_for_store(&stored);
+    let change = Change::Delete { bytes, rv_at };
+    let entry =
+        server.store.commit(store::Write { key: key(target, last.name()), expect, change }).await?;
+    for allocator in &server.guards.allocators {
+        if allocator.handles(target.cache.name()) {
+            allocator.release(last);
+        }
+    }
+    Ok(entry)
+}
+
+fn key(target: &Target, name: &str) -> Key {
+    Key::new(target.cache.name().clone(), target.namespace.as_str(), name)
+}
+
+/// A failed commit that is no conflict.
+pub fn unavailable(error: &CommitError) -> ApiError {
+    match error {
+        CommitError::Full { .. } => ApiError::new(Reason::ServiceUnavailable, error.to_string())
+            .detail("retryAfterSeconds", 5),
+        CommitError::Unavailable(_) | CommitError::Closed => {
+            ApiError::new(Reason::ServiceUnavailable, error.to_string())
+                .detail("retryAfterSeconds", 1)
+        }
+        other => ApiError::internal(other),
+    }
+}

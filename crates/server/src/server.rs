@@ -1,0 +1,213 @@
+//! The API server's shared state, and a request as its stages pass it on.
+//!
+//! Not here: the stages (`stack` and what it calls).
+
+use std::sync::Arc;
+
+use api::clock::{Clock, Rng};
+use api::kinds::Kind;
+use api::{ApiError, Object};
+use bytes::Bytes;
+use client::Shutdown;
+use http::request::Parts;
+use store::{ResourceCache, Store};
+
+use crate::config::Config;
+use crate::edge::Media;
+use crate::endpoints::served::Served;
+use crate::flow::FlowControl;
+use crate::gate::{Guards, UserInfo};
+use crate::proxy::Upstream;
+use crate::query::Params;
+use crate::request::RequestInfo;
+
+/// Everything a request may need. One per process, behind an `Arc`.
+pub struct Server {
+    /// Objects.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Names and uids.
+    pub rng: Rng,
+    /// Who may do what.
+    pub guards: Guards,
+    /// Which kinds are served.
+    pub served: Served,
+    /// How many requests run at once.
+    pub flow: FlowControl,
+    /// How it was started.
+    pub config: Config,
+    /// The way to kubelets, pods and services.
+    pub upstream: Upstream,
+    /// Ends watches and connections.
+    pub shutdown: Shutdown,
+    /// Whether the initial objects are written.
+    pub ready: std::sync::atomic::AtomicBool,
+}
+
+/// A request behind authentication and authorization.
+pub struct Request {
+    /// Method, URI, headers, and hyper's upgrade handle.
+    pub parts: Parts,
+    /// The body, not yet read.
+    pub body: RequestBody,
+    /// What it asks for.
+    pub info: RequestInfo,
+    /// The query.
+    pub params: Params,
+    /// Who asks.
+    pub user: UserInfo,
+    /// How errors are encoded.
+    pub media: Media,
+}
+
+impl Request {
+    /// A header as text, empty where there is none.
+    pub fn header(&self, name: http::header::HeaderName) -> &str {
+        self.parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// The `Accept` header, all of its lines.
+    pub fn accept(&self) -> String {
+        accept_of(&self.parts)
+    }
+
+    /// Who the managed fields belong to: the `fieldManager`, else the user agent up to its slash.
+    pub fn manager(&self, named: &str) -> String {
+        if !named.is_empty() {
+            return named.to_owned();
+        }
+        let agent = self.header(http::header::USER_AGENT);
+        let prefix = agent.split('/').next().unwrap_or("");
+        prefix.chars().filter(|c| !c.is_control()).take(128).collect()
+    }
+}
+
+/// All lines of the `Accept` header.
+pub fn accept_of(parts: &Parts) -> String {
+    let lines: Vec<&str> = parts
+        .headers
+        .get_all(http::header::ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .filter(|v| !v.is_empty())
+        .collect();
+    lines.join(",")
+}
+
+/// A request's body.
+pub enum RequestBody {
+    /// In process.
+    Bytes(Bytes),
+    /// From the wire.
+    Wire(hyper::body::Incoming),
+}
+
+/// Upstream's bound on a request's body.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+impl RequestBody {
+    /// The whole body.
+    pub async fn bytes(self) -> Result<Bytes, ApiError> {
+        use http_body_util::{BodyExt, LengthLimitError, Limited};
+        let too_large = || {
+            ApiError::new(
+                api::Reason::RequestEntityTooLarge,
+                format!("Request entity too large: limit is {BODY_LIMIT}"),
+            )
+        };
+        match self {
+            Self::Bytes(bytes) if bytes.len() > BODY_LIMIT => Err(too_large()),
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Wire(body) => match Limited::new(body, BODY_LIMIT).collect().await {
+                Ok(collected) => Ok(collected.to_bytes()),
+                Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
+                Err(e) => Err(ApiError::bad_request(format!("reading the request body: {e}"))),
+            },
+        }
+    }
+}
+
+/// A resource as a request addresses it.
+#[derive(Clone)]
+pub struct Target {
+    /// In the version of the request.
+    pub kind: &'static Kind,
+    /// In the version it is stored in.
+    pub stored: &'static Kind,
+    /// The objects.
+    pub cache: Arc<ResourceCache>,
+    /// Empty for cluster scope and over all namespaces.
+    pub namespace: String,
+    /// Empty for collections.
+    pub name: String,
+    /// Empty for the resource itself.
+    pub sub: String,
+}
+
+impl Target {
+    /// A resource of a kind.
+    pub fn new(server: &Server, kind: &'static Kind, namespace: &str, name: &str) -> Self {
+        let stored = kind.stored();
+        let qualified = api::resource::qualified(stored.group, stored.plural);
+        Self {
+            kind,
+            stored,
+            cache: server.store.resource(&qualified),
+            namespace: if kind.namespaced { namespace.to_owned() } else { String::new() },
+            name: name.to_owned(),
+            sub: String::new(),
+        }
+    }
+
+    /// The same resource, another object.
+    #[must_use]
+    pub fn named(&self, namespace: &str, name: &str) -> Self {
+        let mut other = self.clone();
+        other.namespace = namespace.to_owned();
+        other.name = name.to_owned();
+        other
+    }
+
+    /// Whether the request's version is the stored one: its bytes can be copied.
+    pub fn as_stored(&self) -> bool {
+        std::ptr::eq(self.kind, self.stored)
+    }
+
+    /// `pods "x" not found`.
+    pub fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.kind.group, self.kind.plural, &self.name)
+    }
+
+    /// `Operation cannot be fulfilled on pods "x": …`.
+    pub fn conflict(&self, why: &str) -> ApiError {
+        ApiError::conflict(self.kind.group, self.kind.plural, &self.name, why)
+    }
+
+    /// The object as it is; an error where there is none.
+    pub fn entry(&self) -> Result<Arc<api::Entry>, ApiError> {
+        self.cache.get(&self.namespace, &self.name).ok_or_else(|| self.not_found())
+    }
+
+    /// An entry in the request's version.
+    pub fn object(&self, entry: &api::Entry) -> Result<Object, ApiError> {
+        let object = entry.object().map_err(ApiError::internal)?;
+        self.to_request(object)
+    }
+
+    /// A stored object in the request's version.
+    pub fn to_request(&self, object: Object) -> Result<Object, ApiError> {
+        if self.as_stored() {
+            return Ok(object);
+        }
+        api::convert::convert(object, self.stored, self.kind).map_err(ApiError::internal)
+    }
+
+    /// An object of the request's version in the stored one.
+    pub fn to_stored(&self, object: Object) -> Result<Object, ApiError> {
+        if self.as_stored() {
+            return Ok(object);
+        }
+        api::convert::convert(object, self.kind, self.stored).map_err(ApiError::internal)
+    }
+}

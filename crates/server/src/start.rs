@@ -1,0 +1,113 @@
+//! Starting an API server: guards, kinds, listener; and what a running one offers its process.
+//!
+//! Not here: the parts.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api::clock::{Clock, Rng};
+use client::https::Pem;
+use client::{Client, Shutdown};
+use store::Store;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, StartError};
+use crate::edge::listen;
+use crate::endpoints::served::Served;
+use crate::flow::FlowControl;
+use crate::guards;
+use crate::pki::{Identity, Pki};
+use crate::proxy::Upstream;
+use crate::server::Server;
+use crate::transport::Local;
+
+/// A running API server. Dropping it leaves it running; the shutdown token ends it.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The address that others reach it at, with its port.
+    pub advertised: SocketAddr,
+    /// Keys, certificates, kubeconfigs.
+    pub pki: Arc<Pki>,
+    server: Arc<Server>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// A client in this process, acting as a user of these groups.
+    pub fn client_as(&self, user: &str, groups: &[&str]) -> Client {
+        Local::client(&self.server, user, groups)
+    }
+
+    /// The URL that others reach it at.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.advertised)
+    }
+
+    /// Waits until it has ended.
+    pub async fn wait(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the API server's listener failed");
+        }
+    }
+}
+
+/// Starts an API server over a store.
+pub async fn start(
+    mut config: Config,
+    store: Store,
+    clock: Clock,
+    rng: Rng,
+    shutdown: Shutdown,
+) -> Result<Running, StartError> {
+    let served = Served::new(&config.runtime_config)?;
+    let listener = listen::bind(SocketAddr::new(config.bind_address, config.secure_port)).await?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen {
+        address: SocketAddr::new(config.bind_address, config.secure_port),
+        source,
+    })?;
+    config.secure_port = address.port();
+    let advertise = config.advertise_address.unwrap_or_else(|| reachable(config.bind_address));
+    config.advertise_address = Some(advertise);
+    let advertised = SocketAddr::new(advertise, address.port());
+    let assembled = guards::assemble(&config, &store, advertised, &clock, &rng, &shutdown).await?;
+    let pki = assembled.pki;
+    let fault = |error: crate::pki::PkiError| StartError::Pki(error.to_string());
+    let identity = pki.identity(&Identity::KubeletClient).map_err(fault)?;
+    let pair = (
+        Pem::Data(identity.cert.clone().into_bytes()),
+        Pem::Data(identity.key.clone().into_bytes()),
+    );
+    let authority = config.kubelet_certificate_authority.clone().map(Pem::File);
+    let tls = Arc::new(pki.server_config().map_err(fault)?);
+    let server = Arc::new(Server {
+        store,
+        clock,
+        rng,
+        guards: assembled.guards,
+        served,
+        flow: FlowControl::default(),
+        config,
+        upstream: Upstream::new(Some(pair), authority),
+        shutdown: shutdown.clone(),
+        ready: AtomicBool::new(true),
+    });
+    server.ready.store(true, Ordering::Release);
+    let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));
+    Ok(Running { address, advertised, pki, server, task })
+}
+
+/// The address that others reach this machine at: the one of the default route.
+fn reachable(bind: IpAddr) -> IpAddr {
+    if !bind.is_unspecified() {
+        return bind;
+    }
+    // Connecting a datagram socket sends nothing; it only chooses a route.
+    let route = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    route().filter(|ip| !ip.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}

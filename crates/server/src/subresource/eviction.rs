@@ -1,0 +1,184 @@
+//! `pods/eviction`: a deletion that disruption budgets can refuse.
+//!
+//! Not here: counting healthy pods (the disruption controller does).
+
+use std::sync::Arc;
+
+use api::selector::LabelSelectorSpec;
+use api::{ApiError, Card, Cause, CauseReason, Object, Reason};
+use serde_json::{Value, json};
+
+use super::{created, read};
+use crate::edge::respond::Reply;
+use crate::gate::Operation;
+use crate::registry::decode::Expected;
+use crate::registry::delete::Options;
+use crate::registry::remove;
+use crate::registry::update::{Style, Update, update};
+use crate::registry::write::{self, Context};
+use crate::server::{Request, Server, Target};
+
+const EXPECTED: Expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
+/// Pods under deletion that a budget remembers at most.
+const MAX_DISRUPTED: usize = 2000;
+
+/// Serves a POST to `pods/x/eviction`.
+pub async fn serve(
+    server: &Arc<Server>,
+    mut request: Request,
+    target: Target,
+) -> Result<Reply, ApiError> {
+    let warnings = {
+        let created = read(server, &mut request, EXPECTED).await?;
+        let mut ctx = created.ctx;
+        let mut eviction = created.object;
+        if eviction.name() != target.name {
+            return Err(ApiError::bad_request(
+                "name in URL does not match name in Eviction object",
+            ));
+        }
+        crate::registry::create::match_namespace(&target, &mut eviction)?;
+        ctx.mutate(&target, Operation::Create, &mut eviction, None).await?;
+        ctx.validate(&target, Operation::Create, Some(eviction.clone()), None).await?;
+        let mut options = options(&eviction);
+        ctx.dry_run |= options.dry_run;
+        options.dry_run = ctx.dry_run;
+        evict(&mut ctx, &target, &options).await?;
+        ctx.warnings
+    };
+    Ok(write::finish(created(&request), &warnings))
+}
+
+fn options(eviction: &Object) -> Options {
+    let at = |path: &str| eviction.at(&format!("deleteOptions.{path}"));
+    let text = |path: &str| at(path).and_then(Value::as_str).map(str::to_owned);
+    Options {
+        grace: at("gracePeriodSeconds").and_then(Value::as_i64),
+        propagation: text("propagationPolicy"),
+        orphan: at("orphanDependents").and_then(Value::as_bool),
+        uid: text("preconditions.uid"),
+        resource_version: text("preconditions.resourceVersion"),
+        dry_run: at("dryRun").and_then(Value::as_array).is_some_and(|l| !l.is_empty()),
+        object: Object::default(),
+    }
+}
+
+async fn evict(ctx: &mut Context<'_>, target: &Target, options: &Options) -> Result<(), ApiError> {
+    let mut pods = target.clone();
+    pods.sub.clear();
+    let entry = target.entry()?;
+    let pod = target.object(&entry)?;
+    let phase = pod.text("status.phase").unwrap_or("");
+    let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || pod.is_deleting();
+    if !free {
+        let budgets = budgets(ctx.server, &entry.card);
+        match budgets.as_slice() {
+            [] => {}
+            [(name, budget)] => spend(ctx, &pod, &target.namespace, name, budget).await?,
+            _ => {
+                return Err(ApiError::internal(
+                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+                ));
+            }
+        }
+    }
+    remove::delete(ctx, &pods, options).await.map(|_| ())
+}
+
+/// The budgets that select a pod.
+fn budgets(server: &Server, pod: &Card) -> Vec<(String, Object)> {
+    let cache = server.store.resource("poddisruptionbudgets.policy");
+    cache
+        .list(Some(&pod.namespace))
+        .iter()
+        .filter_map(|entry| {
+            let budget = entry.object().ok()?;
+            let spec: LabelSelectorSpec =
+                serde_json::from_value(budget.at("spec.selector")?.clone()).ok()?;
+            let selects = spec.selector().ok()?.matches(pod);
+            selects.then(|| (entry.card.name.to_string(), budget))
+        })
+        .collect()
+}
+
+fn is_ready(pod: &Object) -> bool {
+    pod.at("status.conditions")
+        .and_then(Value::as_array)
+        .is_some_and(|l| l.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}
+
+fn refuse(message: String, wait: bool) -> ApiError {
+    let mut error = ApiError::new(
+        Reason::TooManyRequests,
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+    );
+    if wait {
+        error = error.detail("retryAfterSeconds", 10);
+    }
+    error.causes.push(Cause::new(CauseReason::Other("DisruptionBudget"), "", message));
+    error
+}
+
+/// Takes one disruption from a budget, or says why it cannot be.
+async fn spend(
+    ctx: &mut Context<'_>,
+    pod: &Object,
+    namespace: &str,
+    name: &str,
+    budget: &Object,
+) -> Result<(), ApiError> {
+    if !is_ready(pod) {
+        let healthy = budget.int("status.currentHealthy").unwrap_or(0);
+        let desired = budget.int("status.desiredHealthy").unwrap_or(0);
+        let always = budget.text("spec.unhealthyPodEvictionPolicy") == Some("AlwaysAllow");
+        if always || healthy >= desired && desired > 0 {
+            return Ok(());
+        }
+    }
+    let kind = api::kinds::find("policy", "v1", "poddisruptionbudgets")
+        .ok_or_else(|| ApiError::internal("no disruption budgets"))?;
+    let mut target = Target::new(ctx.server, kind, namespace, name);
+    "status".clone_into(&mut target.sub);
+    let now = ctx.server.clock.time();
+    let pod_name = pod.name().to_owned();
+    let transform = |live: Option<&Object>| {
+        let live = live.ok_or_else(|| target.not_found())?;
+        let number = |path: &str| live.int(path).unwrap_or(0);
+        if number("status.observedGeneration") < live.generation() {
+            let text =
+                format!("The disruption budget {name} is still being processed by the server.");
+            return Err(refuse(text, true));
+        }
+        let allowed = number("status.disruptionsAllowed");
+        if allowed < 0 {
+            let text = "pdb disruptions allowed is negative";
+            return Err(ApiError::forbidden("policy", "poddisruptionbudgets", name, text));
+        }
+        let disrupted = live.at("status.disruptedPods").and_then(Value::as_object);
+        if disrupted.is_some_and(|map| map.len() > MAX_DISRUPTED) {
+            let text =
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+            return Err(ApiError::forbidden("policy", "poddisruptionbudgets", name, text));
+        }
+        if allowed == 0 {
+            return Err(refuse(
+                format!(
+                    "The disruption budget {name} needs {} healthy pods and has {} currently",
+                    number("status.desiredHealthy"),
+                    number("status.currentHealthy")
+                ),
+                false,
+            ));
+        }
+        let mut next = live.clone();
+        let status = next.map_mut("status");
+        status.insert("disruptionsAllowed".into(), (allowed - 1).into());
+        let slot = status.entry("disruptedPods").or_insert_with(|| json!({}));
+        if let Value::Object(map) = slot {
+            map.insert(pod_name.clone(), now.as_str().into());
+        }
+        Ok(next)
+    };
+    let change = Update { transform: &transform, create: false, style: Style::Own };
+    update(ctx, &target, &change).await.map(|_| ())
+}
