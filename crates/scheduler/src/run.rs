@@ -13,7 +13,7 @@ use api::resource::{
     SERVICES, STATEFUL_SETS,
 };
 use api::selector::LabelSelectorSpec;
-use client::{Delta, Event, Informers, Recorder, Shutdown, Subscription};
+use client::{Client, Delta, Event, Informers, Recorder, Shutdown, Subscription};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
@@ -73,12 +73,12 @@ struct Bound {
 /// Schedules until told to stop.
 pub async fn run(
     config: Config,
-    informers: Arc<Informers>,
+    client: Client,
+    informers: Informers,
     clock: Clock,
     rng: Rng,
     shutdown: Shutdown,
 ) {
-    let client = informers.client().clone();
     let recorder = Recorder::with_clock(client.clone(), &config.scheduler_name, "", clock.clone());
     let (bound_tx, bound_rx) = mpsc::unbounded_channel();
     let scheduler = Scheduler {

@@ -18,6 +18,7 @@ pub use cache::event::{Event, EventKind};
 pub use cache::resource::ResourceCache;
 pub use cache::snapshot::Snapshot;
 pub use cache::watcher::Watcher;
+pub use engine::log::holder;
 pub use error::{CommitError, Expired, Lagged, OpenError};
 pub use store::{Options, Store};
 pub use write::{Change, Expect, Write};

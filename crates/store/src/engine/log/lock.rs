@@ -65,6 +65,19 @@ impl DirLock {
     }
 }
 
+/// The process that holds a directory's lock now; none where it is free or not there.
+pub fn holder(dir: &Path) -> Option<u32> {
+    let mut file = File::open(dir.join("LOCK")).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text).ok()?;
+            text.trim().strip_prefix("process ")?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 impl Drop for DirLock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);

@@ -18,6 +18,8 @@
 pub mod clean;
 pub mod format;
 mod lock;
+
+pub use self::lock::holder;
 pub mod media;
 mod recover;
 mod segments;
