@@ -8,8 +8,7 @@ use client::{
 };
 use futures_util::StreamExt;
 use futures_util::stream;
-use serde::de::IgnoredAny;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -214,25 +213,54 @@ pub async fn perform_all(
     outcomes.into_iter().collect()
 }
 
+/// The answer to a write, as far as it matters.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    metadata: WrittenMeta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WrittenMeta {
+    resource_version: String,
+}
+
+impl Written {
+    fn revision(&self) -> u64 {
+        self.metadata.resource_version.parse().unwrap_or(0)
+    }
+}
+
 /// Carries out one action. What is already as wanted (created, deleted) is success.
 pub async fn perform_one(
     client: &Client,
     recorder: &Recorder,
     action: Action,
 ) -> Result<(), Failed> {
+    match write(client, recorder, action).await {
+        Ok(_) => Ok(()),
+        Err(e) if e.is_already_exists() || e.is_namespace_terminating() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Carries out one action and tells the revision it made, 0 where there is none. A create that finds
+/// the name taken is an error here.
+pub async fn write(client: &Client, recorder: &Recorder, action: Action) -> Result<u64, Error> {
     match action {
         Action::Create { resource, namespace, object } => {
-            match client.create::<IgnoredAny>(&resource, &namespace, &object).await {
-                Ok(_) => Ok(()),
-                Err(e) if e.is_already_exists() || e.is_namespace_terminating() => Ok(()),
-                Err(e) => Err(e.into()),
-            }
+            let written: Written = client.create(&resource, &namespace, &object).await?;
+            Ok(written.revision())
         }
         Action::Patch { resource, namespace, name, sub, patch } => {
-            let patched = client
-                .patch::<IgnoredAny>(&resource, &namespace, &name, sub, Patch::Merge, &patch)
-                .await;
-            Ok(crate::context::ignore_missing(patched)?)
+            let patched =
+                client.patch::<Written>(&resource, &namespace, &name, sub, Patch::Merge, &patch);
+            match patched.await {
+                Ok(written) => Ok(written.revision()),
+                Err(e) if e.is_not_found() => Ok(0),
+                Err(e) => Err(e),
+            }
         }
         Action::Delete { resource, namespace, name, uid, grace, propagation } => {
             let uid = (!uid.is_empty()).then_some(uid);
@@ -244,14 +272,14 @@ pub async fn perform_one(
             };
             match client.delete(&resource, &namespace, &name, &options).await {
                 // Another object has taken the name: ours is gone.
-                Err(e) if e.is_conflict() => Ok(()),
-                deleted => Ok(crate::context::ignore_missing(deleted)?),
+                Err(e) if e.is_conflict() => Ok(0),
+                deleted => crate::context::ignore_missing(deleted).map(|()| 0),
             }
         }
         Action::Event { about, warning, reason, note } => {
             let kind = if warning { EventType::Warning } else { EventType::Normal };
             recorder.event(&about, kind, reason, note);
-            Ok(())
+            Ok(0)
         }
     }
 }

@@ -9,12 +9,14 @@ pub mod action;
 mod condition;
 mod context;
 mod discovery;
+mod expect;
 #[cfg(test)]
 mod golden;
 mod meta;
 mod pods;
 mod refs;
 
+mod deployment;
 mod replicaset;
 
 use api::clock::{Clock, Rng};
@@ -28,6 +30,7 @@ type Start = fn(Context) -> futures_util::future::BoxFuture<'static, ()>;
 
 /// All controllers, by upstream's names.
 const CONTROLLERS: &[(&str, Start)] = &[
+    ("deployment-controller", |ctx| Box::pin(deployment::run(ctx))),
     ("replicaset-controller", |ctx| {
         Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicaSet))
     }),

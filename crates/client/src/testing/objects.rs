@@ -295,7 +295,11 @@ impl Objects {
             }
             "status" => {
                 let status = object.0.remove("status").unwrap_or(json!({}));
+                let annotations = object.meta().and_then(|m| m.get("annotations")).cloned();
                 object = (*old).clone();
+                if let Some(annotations) = annotations {
+                    object.set_meta("annotations", annotations);
+                }
                 object.0.insert("status".into(), status);
             }
             "finalize" => {

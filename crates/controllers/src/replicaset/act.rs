@@ -86,7 +86,7 @@ impl Controller {
                 match outcome {
                     Ok(pod) => {
                         let revision = pod.resource_version.parse().unwrap_or(0);
-                        self.expectations.created(key, revision);
+                        self.expectations.wrote(key, &PODS, revision);
                         let note = format!("Created pod: {}", pod.name);
                         let kind = client::EventType::Normal;
                         self.recorder.event(&about, kind, "SuccessfulCreate", note);

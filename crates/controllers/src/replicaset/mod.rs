@@ -1,10 +1,8 @@
 //! Replica sets and replication controllers: as many pods as wanted.
 //!
-//! Here is the wiring; `plan` decides, `act` creates and deletes, `expect` keeps a set from acting on a
-//! view that does not show its last actions yet. Not here: rollouts (`deployment`).
+//! Here is the wiring; `plan` decides, `act` creates and deletes. Not here: rollouts (`deployment`).
 
 mod act;
-mod expect;
 mod plan;
 
 use std::collections::HashMap;
@@ -18,9 +16,9 @@ use serde::Deserialize;
 
 use crate::action::{self, Failed};
 use crate::context::{Context, Name};
+use crate::expect::Expectations;
 use crate::meta::Meta;
 use crate::pods::{Pod, Views};
-use expect::Expectations;
 
 /// Which of the two kinds, which differ in their selector only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +150,7 @@ impl Controller {
         };
         let set = self.set_views.of(&entry)?;
         let Some(selector) = self.flavour.selector(&set) else { return Ok(Requeue::Done) };
-        let settled = self.expectations.met(&key, &self.pods);
+        let settled = self.expectations.met(&key, &[&self.pods]);
         let mut entries = self.pods.by_index(&Index::Controller, &set.metadata.uid);
         entries.extend(self.pods.by_index(&ORPHANS, &key.0));
         let pods = self.ctx.pods.all(&entries);
