@@ -15,6 +15,7 @@ mod store;
 mod write;
 
 pub use cache::event::{Event, EventKind};
+pub use cache::interest::Interest;
 pub use cache::resource::ResourceCache;
 pub use cache::snapshot::Snapshot;
 pub use cache::watcher::Watcher;

@@ -12,6 +12,7 @@
 //! Not here: durability, revisions, conditions.
 
 pub mod event;
+pub mod interest;
 mod intern;
 pub mod resource;
 mod ring;
@@ -141,12 +142,16 @@ impl WatchCache {
                 None => groups.push((cache, vec![event])),
             }
         }
-        for (cache, events) in &mut groups {
-            cache.apply(std::mem::take(events));
-        }
+        let applied: Vec<_> = groups
+            .into_iter()
+            .map(|(cache, events)| {
+                let fed = cache.apply(events);
+                (cache, fed)
+            })
+            .collect();
         self.shared.published.fetch_max(revision, Ordering::AcqRel);
-        for (cache, _) in &groups {
-            cache.wake();
+        for (cache, fed) in &applied {
+            cache.wake(fed);
         }
         self.shared.advanced.notify_waiters();
     }

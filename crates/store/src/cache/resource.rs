@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::event::{Event, EventKind};
+use super::interest::{Feed, Interest, Interests};
 use super::ring::Ring;
 use super::snapshot::Snapshot;
 use super::tree::Tree;
@@ -37,15 +38,23 @@ struct State {
     ring: Ring,
     /// The revision of the last event.
     last: u64,
+    /// Watchers of parts.
+    interests: Interests,
 }
 
 impl ResourceCache {
     pub(super) fn new(name: Arc<str>, shared: Arc<Shared>) -> Self {
         let floor = shared.compacted.load(Ordering::Acquire);
+        let state = State {
+            tree: Arc::default(),
+            ring: Ring::new(floor),
+            last: floor,
+            interests: Interests::default(),
+        };
         Self {
             name,
             shared,
-            state: RwLock::new(State { tree: Arc::default(), ring: Ring::new(floor), last: floor }),
+            state: RwLock::new(state),
             end: AtomicU64::new(0),
             changed: Notify::new(),
             past: Mutex::new(None),
@@ -110,7 +119,7 @@ impl ResourceCache {
         }
         let cursor = state.ring.cursor_after(from);
         drop(state);
-        Ok(Watcher::new(self.clone(), cursor, from))
+        Ok(Watcher::of_all(self.clone(), cursor, from))
     }
 
     /// The present objects and a watcher of everything after them.
@@ -119,8 +128,45 @@ impl ResourceCache {
         let revision = self.revision_of(&state);
         let (tree, cursor) = (state.tree.clone(), state.ring.end());
         drop(state);
-        let watcher = Watcher::new(self.clone(), cursor, revision);
+        let watcher = Watcher::of_all(self.clone(), cursor, revision);
         (Snapshot::new(revision, tree, namespace, None), watcher)
+    }
+
+    /// As [`ResourceCache::watch`], but only events that concern a part, and only woken by those.
+    pub fn watch_part(self: &Arc<Self>, from: u64, part: Interest) -> Result<Watcher, Expired> {
+        let mut state = self.state.write();
+        let floor = state.ring.floor();
+        if from < floor {
+            return Err(Expired { requested: from, oldest: floor });
+        }
+        let feed = Arc::new(Feed::default());
+        let cursor = state.ring.cursor_after(from);
+        for event in state.ring.from(cursor).into_iter().flatten().filter(|e| part.concerns(e)) {
+            feed.push(event);
+        }
+        state.interests.add(&part, feed.clone());
+        drop(state);
+        Ok(Watcher::of_part(self.clone(), part, feed, from))
+    }
+
+    /// The present objects of a namespace or all, and a watcher of a part of what follows.
+    pub fn list_and_watch_part(
+        self: &Arc<Self>,
+        namespace: Option<&str>,
+        part: Interest,
+    ) -> (Snapshot, Watcher) {
+        let mut state = self.state.write();
+        let revision = self.revision_of(&state);
+        let tree = state.tree.clone();
+        let feed = Arc::new(Feed::default());
+        state.interests.add(&part, feed.clone());
+        drop(state);
+        let watcher = Watcher::of_part(self.clone(), part, feed, revision);
+        (Snapshot::new(revision, tree, namespace, None), watcher)
+    }
+
+    pub(super) fn end_feed(&self, part: &Interest, feed: &Arc<Feed>) {
+        self.state.write().interests.remove(part, feed);
     }
 
     fn present(&self) -> (Arc<Tree>, u64) {
@@ -164,8 +210,9 @@ impl ResourceCache {
         Ok(tree)
     }
 
-    /// Takes over this resource's part of a batch.
-    pub(super) fn apply(&self, events: Vec<Arc<Event>>) {
+    /// Takes over this resource's part of a batch; returns the feeds to wake.
+    pub(super) fn apply(&self, events: Vec<Arc<Event>>) -> Vec<Arc<Feed>> {
+        let mut fed = Vec::new();
         let limits = self.shared.limits;
         let total = &self.shared.retained;
         let mut state = self.state.write();
@@ -179,6 +226,9 @@ impl ResourceCache {
                 tree.insert(event.entry.clone());
             }
             state.last = event.revision;
+            if !state.interests.is_empty() {
+                state.interests.offer(&event, &mut fed);
+            }
             total.fetch_add(state.ring.push(event), Ordering::Relaxed);
         }
         while state.ring.len() > limits.events
@@ -188,6 +238,7 @@ impl ResourceCache {
             total.fetch_sub(freed, Ordering::Relaxed);
         }
         self.end.store(state.ring.end(), Ordering::Release);
+        fed
     }
 
     /// Puts an object in its place without an event: it was there before the history begins.
@@ -204,8 +255,9 @@ impl ResourceCache {
         *self.past.lock() = None;
     }
 
-    pub(super) fn wake(&self) {
+    pub(super) fn wake(&self, fed: &[Arc<Feed>]) {
         self.changed.notify_waiters();
+        fed.iter().for_each(|feed| feed.changed.notify_one());
     }
 
     pub(super) fn changed(&self) -> &Notify {
@@ -226,6 +278,18 @@ impl ResourceCache {
             _ => self.revision_of(&state),
         };
         Some((events, complete))
+    }
+
+    /// The revision that is complete for who has read up to a cursor, if that is the end.
+    pub(super) fn complete_at(&self, cursor: u64) -> Option<u64> {
+        let state = self.state.read();
+        (state.ring.end() <= cursor).then(|| self.revision_of(&state))
+    }
+
+    /// The revision that is complete if something holds while nothing changes.
+    pub(super) fn complete_if(&self, holds: impl FnOnce() -> bool) -> Option<u64> {
+        let state = self.state.read();
+        holds().then(|| self.revision_of(&state))
     }
 }
 
