@@ -9,12 +9,13 @@ mod fields;
 mod pod;
 mod table;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::apply::FieldSet;
 use crate::codec::conform;
 use crate::kinds::Kind;
 use crate::object::Object;
+use crate::schema::{FieldType, Type};
 
 /// A function that prepares a new object.
 type Create = fn(&mut Object);
@@ -261,6 +262,37 @@ fn conform(kind: &Kind, object: &mut Object) {
     let Some(ty) = kind.schema() else { return };
     if let Ok(decoded) = conform::decode(std::mem::take(object), ty) {
         *object = decoded.object;
+        empty_lists(&mut object.0, ty);
+    }
+}
+
+/// An empty list that is always written comes back from upstream's storage as null: protobuf cannot
+/// tell the two apart. (Two groups are stored as JSON.)
+fn empty_lists(map: &mut Map<String, Value>, ty: &'static Type) {
+    if ["io.k8s.apiextensions-apiserver.", "io.k8s.kube-aggregator."]
+        .iter()
+        .any(|p| ty.name.starts_with(p))
+    {
+        return;
+    }
+    for field in &ty.fields {
+        let Some(value) = map.get_mut(field.name) else { continue };
+        match value {
+            Value::Array(list) if list.is_empty() && field.keep_empty => *value = Value::Null,
+            Value::Array(list) => {
+                if let Some(ty) = field.ty.message() {
+                    list.iter_mut()
+                        .filter_map(Value::as_object_mut)
+                        .for_each(|m| empty_lists(m, ty));
+                }
+            }
+            Value::Object(inner) => {
+                if let FieldType::Ref(to) = &field.ty {
+                    empty_lists(inner, to.get());
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,25 +1,75 @@
 //! Validation: the faults of an object, with upstream's field paths, reasons and wording.
 //!
-//! Run on defaulted objects, after the strategy. Not here: what needs other objects (admission).
+//! Run on defaulted objects, after the strategy. A kind has a row in `table`; its rules are written
+//! in the vocabulary of `at`, one line a rule. Not here: what needs other objects (admission).
+
+mod at;
+mod batch;
+mod common;
+mod config;
+mod container;
+mod cron;
+mod diff;
+mod meta;
+mod network;
+mod placement;
+mod pod;
+mod policy;
+mod rbac;
+mod service;
+mod storage;
+mod table;
+mod volumes;
+mod workloads;
+
+use serde_json::Value;
 
 use crate::kinds::Kind;
+use crate::names;
 use crate::object::Object;
 use crate::status::Cause;
+use at::At;
+use table::Rules;
 
 /// The faults of an object that a client wants to create.
 pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
-    let _ = (kind, new);
-    Vec::new()
+    let value = Value::Object(new.0.clone());
+    let root = At::root(&value);
+    let rules = Rules::of(kind.group, kind.kind);
+    let mut faults = Vec::new();
+    meta::create(&root, kind.namespaced, rules.name, &mut faults);
+    (rules.create)(&root, &mut faults);
+    faults
 }
 
 /// The faults of an object that a client wants to store in the place of `old`.
 pub fn update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
-    let _ = (kind, new, old);
-    Vec::new()
+    changed(kind, new, old, |rules, new, old, faults| (rules.update)(new, old, faults))
 }
 
 /// The faults of an object whose status a client wants to store.
 pub fn status_update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
-    let _ = (kind, new, old);
-    Vec::new()
+    changed(kind, new, old, |rules, new, old, faults| (rules.status)(new, old, faults))
+}
+
+fn changed(
+    kind: &Kind,
+    new: &Object,
+    old: &Object,
+    rules_of: impl Fn(&Rules, &At<'_>, &At<'_>, &mut Vec<Cause>),
+) -> Vec<Cause> {
+    let (new, old) = (Value::Object(new.0.clone()), Value::Object(old.0.clone()));
+    let (new, old) = (At::root(&new), At::root(&old));
+    let rules = Rules::of(kind.group, kind.kind);
+    let mut faults = Vec::new();
+    // Upstream looks at the metadata twice: once for every kind, once with the kind's own rules.
+    meta::update(&new, &old, &mut faults);
+    meta::update(&new, &old, &mut faults);
+    rules_of(&rules, &new, &old, &mut faults);
+    faults
+}
+
+/// How names of a kind are checked: the faults of a text.
+pub fn name_fn(kind: &Kind) -> fn(&str) -> names::Faults {
+    Rules::of(kind.group, kind.kind).name
 }

@@ -107,11 +107,6 @@ impl Conform<'_> {
             return Ok(false);
         }
         self.value(value, &field.ty, field.go, owner, path)?;
-        // An empty list that is always written comes back from storage as null.
-        if field.keep_empty && value.as_array().is_some_and(Vec::is_empty) && !stored_as_json(owner)
-        {
-            *value = Value::Null;
-        }
         if field.keep_empty || field.presence {
             return Ok(true);
         }
@@ -269,12 +264,6 @@ fn fill(map: &mut Map<String, Value>, ty: &'static Type) {
             map.insert(field.name.to_owned(), zero_of(field));
         }
     }
-}
-
-/// Types that upstream does not store as protobuf, which cannot tell empty from absent.
-fn stored_as_json(ty: &Type) -> bool {
-    ty.name.starts_with("io.k8s.apiextensions-apiserver.")
-        || ty.name.starts_with("io.k8s.kube-aggregator.")
 }
 
 fn zero_of(field: &'static Field) -> Value {

@@ -15,7 +15,7 @@ fn pod(object: &mut Object) {
     spec.insert("serviceAccount".into(), account);
     if spec.get("automountServiceAccountToken") != Some(&Value::Bool(false)) {
         let mount = json!({
-            "name": "kube-api-access-<gen>", "readOnly": true,
+            "name": "kube-api-access-bcdfg", "readOnly": true,
             "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
         });
         let mut mounted = false;
@@ -31,7 +31,7 @@ fn pod(object: &mut Object) {
         }
         if mounted {
             list(spec, "volumes").push(json!({
-                "name": "kube-api-access-<gen>",
+                "name": "kube-api-access-bcdfg",
                 "projected": {"defaultMode": 420, "sources": [
                     {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
                     {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},

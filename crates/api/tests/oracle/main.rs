@@ -46,7 +46,7 @@ fn fill(text: &str, answers: &[Value]) -> String {
             let mut parts = name.split('.');
             let step = parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
             let mut value = answers.get(step.wrapping_sub(1)).cloned().unwrap_or_default();
-            for part in parts.skip(1) {
+            for part in parts {
                 value = match part.parse::<usize>() {
                     Ok(i) => value.get(i).cloned().unwrap_or_default(),
                     Err(_) => value.get(part).cloned().unwrap_or_default(),

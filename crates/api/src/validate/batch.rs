@@ -1,0 +1,628 @@
+//! Jobs and cron jobs.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::at::{At, Faults, IMMUTABLE};
+use super::{common, cron, pod};
+use crate::names;
+
+pub(super) fn job(root: &At<'_>, f: &mut Faults) {
+    let spec = root.get("spec");
+    generated_selector(root, f);
+    job_rules(&spec, f);
+    let (count, name) = (spec.get("completions").number(), root.get("metadata.name"));
+    if spec.get("completionMode").text() == "Indexed" && count > 0 {
+        let last = format!("{}-{}", name.text(), count - 1);
+        if !names::dns_label(&last).is_empty() {
+            name.invalid(f, &format!("will not able to create pod with invalid DNS label: {last}"));
+        }
+    }
+}
+
+/// The labels and the selector that the server itself made.
+fn generated_selector(root: &At<'_>, f: &mut Faults) {
+    let spec = root.get("spec");
+    let selector = spec.get("selector");
+    if spec.get("manualSelector").is_true() || !selector.is_set() {
+        return;
+    }
+    let (name, uid) = (root.get("metadata.name"), root.get("metadata.uid"));
+    let meta = spec.get("template.metadata");
+    let labels = meta.get("labels");
+    for (key, value) in [
+        ("controller-uid", &uid),
+        ("job-name", &name),
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+    ] {
+        let label = labels.key(key);
+        if !label.is_set() {
+            label.required(f, &format!("must be '{}'", value.text()));
+        } else if label.value != value.value {
+            label.invalid_as(f, labels.value.clone(), &format!("must be '{}'", value.text()));
+        }
+    }
+    let made = serde_json::json!({
+        "controller-uid": uid.value, "job-name": name.value,
+        "batch.kubernetes.io/controller-uid": uid.value, "batch.kubernetes.io/job-name": name.value,
+    });
+    if common::selects(selector.value, &made) == Some(false) {
+        selector.invalid(f, "`selector` not auto-generated");
+    }
+}
+
+/// A job's own spec.
+fn job_rules(spec: &At<'_>, f: &mut Faults) {
+    template_rules(spec, f);
+    let selector = spec.get("selector");
+    if selector.is_set() {
+        common::label_selector(&selector, f);
+    } else {
+        selector.required(f, "");
+    }
+    let labels = spec.get("template.metadata.labels");
+    if selector.is_set() && common::selects(selector.value, labels.value) == Some(false) {
+        labels.invalid(f, "`selector` does not match template `labels`");
+    }
+}
+
+/// What jobs share with the templates of cron jobs.
+fn template_rules(spec: &At<'_>, f: &mut Faults) {
+    for field in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ] {
+        spec.get(field).non_negative(f);
+    }
+    let (per_index, most_failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
+    if most_failed.is_set() && !per_index.is_set() {
+        per_index.required(f, "when maxFailedIndexes is specified");
+    }
+    managed_by(&spec.get("managedBy"), f);
+    let mode = spec.get("completionMode");
+    mode.one_of_if_set(f, &["NonIndexed", "Indexed"]);
+    if mode.text() == "Indexed" {
+        indexed(spec, f);
+    } else if !mode.is_set() || mode.text() == "NonIndexed" {
+        for at in [&per_index, &most_failed] {
+            if at.is_set() {
+                at.invalid(f, "requires indexed completion mode");
+            }
+        }
+    }
+    let failure = spec.get("podFailurePolicy");
+    if failure.is_set() {
+        failure_policy(spec, &failure, f);
+    }
+    let success = spec.get("successPolicy");
+    if success.is_set() {
+        if mode.text() == "Indexed" {
+            success_policy(spec, &success, f);
+        } else {
+            success_shown(&success, f);
+        }
+    }
+    let replacement = spec.get("podReplacementPolicy");
+    if replacement.is_set() {
+        let supported: &[&str] =
+            if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+        replacement.one_of(f, supported);
+    }
+    pod::template(&spec.get("template"), f);
+    let restart = spec.get("template.spec.restartPolicy");
+    match restart.text() {
+        "" | "Always" => restart.required(f, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if failure.is_set() => {
+            restart.invalid(f, "only \"Never\" is supported when podFailurePolicy is specified");
+        }
+        "OnFailure" | "Never" => {}
+        _ => restart.unsupported(f, &["OnFailure", "Never"]),
+    }
+}
+
+/// Upstream shows its own struct.
+fn success_shown(at: &At<'_>, f: &mut Faults) {
+    let rules: Vec<String> = at
+        .get("rules")
+        .items()
+        .map(|r| {
+            format!(
+                "{{\"SucceededIndexes\":{},\"SucceededCount\":{}}}",
+                r.get("succeededIndexes").value,
+                r.get("succeededCount").value
+            )
+        })
+        .collect();
+    let text = format!(
+        "Invalid value: {{\"Rules\":[{}]}}: requires indexed completion mode",
+        rules.join(",")
+    );
+    f.push(crate::Cause::new(crate::CauseReason::Invalid, at.path(), text));
+}
+
+fn managed_by(at: &At<'_>, f: &mut Faults) {
+    if !at.is_set() {
+        return;
+    }
+    let text = at.text();
+    match text.split_once('/') {
+        _ if text.is_empty() => at.required(f, ""),
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+            for why in names::dns_subdomain(domain) {
+                at.invalid_as(f, domain, &why);
+            }
+            let fits = path
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b));
+            if !fits {
+                let why =
+                    names::pattern_fault("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]);
+                at.invalid_as(f, path, &why);
+            }
+        }
+        _ => at.invalid(f, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+    if text.len() > 63 {
+        at.too_long(f, 63);
+    }
+}
+
+fn indexed(spec: &At<'_>, f: &mut Faults) {
+    let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
+    let most_failed = spec.get("maxFailedIndexes");
+    if !completions.is_set() {
+        completions.required(f, "when completion mode is Indexed");
+    }
+    if parallelism.number() > 100_000 {
+        parallelism
+            .invalid(f, "must be less than or equal to 100000 when completion mode is Indexed");
+    }
+    if let (Some(all), Some(failed)) = (completions.int(), most_failed.int()) {
+        if failed > all {
+            most_failed.invalid(f, "must be less than or equal to completions");
+        }
+    }
+    if most_failed.number() > 100_000 {
+        most_failed.invalid(f, "must be less than or equal to 100000");
+    }
+    if completions.number() > 100_000 && spec.get("backoffLimitPerIndex").is_set() {
+        if !most_failed.is_set() {
+            most_failed.required(f, "must be specified when completions is above 100000");
+        }
+        let why = "must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index";
+        for at in [&parallelism, &most_failed] {
+            if at.number() > 10_000 {
+                at.invalid(f, why);
+            }
+        }
+    }
+}
+
+fn failure_policy(spec: &At<'_>, at: &At<'_>, f: &mut Faults) {
+    const ACTIONS: &[&str] = &["Count", "FailIndex", "FailJob", "Ignore"];
+    let rules = at.get("rules");
+    if rules.len() > 20 {
+        rules.too_many(f, 20);
+    }
+    for rule in rules.items() {
+        let action = rule.get("action");
+        match action.text() {
+            "" => {
+                action.required(f, "valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]")
+            }
+            "FailIndex" => {
+                if !spec.get("backoffLimitPerIndex").is_set() {
+                    action.invalid(f, "requires the backoffLimitPerIndex to be set");
+                }
+            }
+            _ => action.one_of(f, ACTIONS),
+        }
+        let (codes, conditions) = (rule.get("onExitCodes"), rule.get("onPodConditions"));
+        if codes.is_set() {
+            exit_codes(spec, &codes, f);
+        }
+        if conditions.len() > 20 {
+            conditions.too_many(f, 20);
+        }
+        for pattern in conditions.items() {
+            pattern.get("type").qualified(f);
+            let status = pattern.get("status");
+            if status.is_empty() {
+                status.required(f, "valid values: [\"False\" \"True\" \"Unknown\"]");
+            } else {
+                status.one_of(f, &["False", "True", "Unknown"]);
+            }
+        }
+        let both = codes.is_set() && !conditions.is_empty();
+        if both {
+            no_value(&rule, "specifying both OnExitCodes and OnPodConditions is not supported", f);
+        }
+        if !codes.is_set() && conditions.is_empty() {
+            no_value(&rule, "specifying one of OnExitCodes and OnPodConditions is required", f);
+        }
+    }
+}
+
+/// Invalid without a value in the message.
+fn no_value(at: &At<'_>, why: &str, f: &mut Faults) {
+    f.push(crate::Cause::new(
+        crate::CauseReason::Invalid,
+        at.path(),
+        format!("Invalid value: {why}"),
+    ));
+}
+
+fn exit_codes(spec: &At<'_>, at: &At<'_>, f: &mut Faults) {
+    let (operator, container, values) =
+        (at.get("operator"), at.get("containerName"), at.get("values"));
+    if operator.is_empty() {
+        operator.required(f, "valid values: [\"In\" \"NotIn\"]");
+    } else {
+        operator.one_of(f, &["In", "NotIn"]);
+    }
+    let known = ["containers", "initContainers"].iter().any(|list| {
+        spec.get("template.spec").get(list).items().any(|c| c.get("name").value == container.value)
+    });
+    if container.is_set() && !known {
+        container
+            .invalid(f, "must be one of the container or initContainer names in the pod template");
+    }
+    if values.is_empty() {
+        values.invalid(f, "at least one value is required");
+    } else if values.len() > 255 {
+        values.too_many(f, 255);
+    }
+    let (mut seen, mut last, mut ordered) = (BTreeSet::new(), i64::MIN, true);
+    for value in values.items() {
+        let n = value.number();
+        if operator.text() == "In" && n == 0 {
+            value.invalid(f, "must not be 0 for the In operator");
+        }
+        if !seen.insert(n) {
+            value.duplicate(f);
+        }
+        ordered &= last <= n;
+        last = n;
+    }
+    if !ordered {
+        values.invalid(f, "must be ordered");
+    }
+}
+
+fn success_policy(spec: &At<'_>, at: &At<'_>, f: &mut Faults) {
+    let rules = at.get("rules");
+    if rules.is_empty() {
+        rules.required(
+            f,
+            "at least one rules must be specified when the successPolicy is specified",
+        );
+    }
+    if rules.len() > 20 {
+        rules.too_many(f, 20);
+    }
+    let all = spec.get("completions").number();
+    for rule in rules.items() {
+        let (count, indexes) = (rule.get("succeededCount"), rule.get("succeededIndexes"));
+        if !count.is_set() && !indexes.is_set() {
+            rule.required(
+                f,
+                "at least one of succeededCount or succeededIndexes must be specified",
+            );
+        }
+        let mut total = None;
+        if indexes.is_set() {
+            if indexes.len() > 64 * 1024 {
+                indexes.too_long(f, 64 * 1024);
+            }
+            match count_indexes(indexes.text(), all) {
+                Ok(n) => total = Some(n),
+                Err(why) => {
+                    total = Some(0);
+                    indexes.invalid(f, &format!("error parsing succeededIndexes: {why}"));
+                }
+            }
+        }
+        if let Some(n) = count.int() {
+            count.non_negative(f);
+            if n > all {
+                count.invalid(
+                    f,
+                    &format!(
+                        "must be less than or equal to {all} (the number of specified completions)"
+                    ),
+                );
+            }
+            if let Some(total) = total.filter(|t| n > *t) {
+                count.invalid(f, &format!("must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"));
+            }
+        }
+    }
+}
+
+/// How many indexes `0,2-4` names.
+fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
+    let (mut last, mut total) = (None, 0);
+    for interval in text.split(',').filter(|_| !text.is_empty()) {
+        let mut parts = interval.split('-');
+        let (first, second, third) = (parts.next().unwrap_or(""), parts.next(), parts.next());
+        if third.is_some() {
+            return Err(format!(
+                "the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'",
+                names::quote(interval)
+            ));
+        }
+        let read = |t: &str| {
+            t.parse::<i64>().map_err(|_| {
+                format!("cannot convert string to integer for index: {}", names::quote(t))
+            })
+        };
+        let x = read(first)?;
+        if x >= completions {
+            return Err(format!("too large index: {}", names::quote(first)));
+        }
+        let y = match second {
+            Some(text) => {
+                let y = read(text)?;
+                if y >= completions {
+                    return Err(format!("too large index: {}", names::quote(text)));
+                }
+                if x >= y {
+                    return Err(format!("non-increasing order, previous: {x}, current: {y}"));
+                }
+                y
+            }
+            None => x,
+        };
+        if let Some(last) = last.filter(|l| *l >= x) {
+            return Err(format!("non-increasing order, previous: {last}, current: {x}"));
+        }
+        total += y - x + 1;
+        last = Some(y);
+    }
+    Ok(total)
+}
+
+pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let (spec, was) = (new.get("spec"), old.get("spec"));
+    job_rules(&spec, f);
+    let completions = spec.get("completions");
+    if spec.get("completionMode").text() != "Indexed" {
+        completions.immutable(f, &was.get("completions"));
+    } else if completions.value != was.get("completions").value
+        && completions.is_set()
+        && completions.value != spec.get("parallelism").value
+    {
+        completions.invalid(f, "can only be modified in tandem with spec.parallelism");
+    }
+    spec.get("selector").immutable(f, &was.get("selector"));
+    template_update(&spec, &was, new, old, f);
+    for field in
+        ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
+        spec.get(field).immutable(f, &was.get(field));
+    }
+}
+
+/// Where pods go may change until the job first starts.
+fn template_update(spec: &At<'_>, was: &At<'_>, _new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let template = spec.get("template");
+    let mut before = was.get("template").value.clone();
+    let suspended = was.get("suspend").is_true();
+    if suspended && !old.get("status.startTime").is_set() {
+        let copy = |into: &mut Value, parent: &str, fields: &[&str]| {
+            let Some(map) = into.get_mut(parent).and_then(Value::as_object_mut) else { return };
+            for field in fields {
+                match template.get(parent).value.get(field) {
+                    Some(value) => map.insert((*field).to_owned(), value.clone()),
+                    None => map.remove(*field),
+                };
+            }
+        };
+        copy(&mut before, "metadata", &["annotations", "labels"]);
+        copy(&mut before, "spec", &["nodeSelector", "tolerations", "schedulingGates", "affinity"]);
+        for list in ["containers", "initContainers"] {
+            let now = template.get("spec").get(list).value.clone();
+            let before =
+                before.get_mut("spec").and_then(|s| s.get_mut(list)).and_then(Value::as_array_mut);
+            for (into, from) in
+                before.into_iter().flatten().zip(now.as_array().into_iter().flatten())
+            {
+                if into.get("name") == from.get("name") {
+                    into["resources"] = from.get("resources").cloned().unwrap_or(Value::Null);
+                }
+            }
+        }
+    }
+    if template.value != &before {
+        template_shown(&template, f);
+    }
+}
+
+/// Upstream shows its own struct, which nobody can read; the path and the reason are what counts.
+fn template_shown(at: &At<'_>, f: &mut Faults) {
+    at.invalid(f, IMMUTABLE);
+}
+
+fn is_true(status: &At<'_>, kind: &str) -> bool {
+    status
+        .get("conditions")
+        .items()
+        .any(|c| c.get("type").text() == kind && c.get("status").text() == "True")
+}
+
+pub(super) fn job_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let (status, was) = (new.get("status"), old.get("status"));
+    for field in ["active", "succeeded", "failed", "ready", "terminating"] {
+        status.get(field).non_negative(f);
+    }
+    let (complete, failed) = (is_true(&status, "Complete"), is_true(&status, "Failed"));
+    let (target, met) = (is_true(&status, "FailureTarget"), is_true(&status, "SuccessCriteriaMet"));
+    let finished = complete || failed;
+    let conditions = status.get("conditions");
+    let (start, end) = (status.get("startTime"), status.get("completionTime"));
+    let changed = status.value != was.value;
+    if changed {
+        let faults = [
+            (complete && failed, "cannot set Complete=True and Failed=true conditions"),
+            (complete && target, "cannot set Complete=True and FailureTarget=true conditions"),
+        ];
+        for (wrong, why) in faults {
+            if wrong {
+                no_value(&conditions, why, f);
+            }
+        }
+        if end.is_set() && !complete {
+            end.invalid(f, "cannot set completionTime when there is no Complete=True condition");
+        }
+        if !end.is_set() && complete {
+            end.required(f, "completionTime is required for Complete jobs");
+        }
+        if let (Some(a), Some(b)) =
+            (crate::clock::parse_time(start.text()), crate::clock::parse_time(end.text()))
+        {
+            if b < a {
+                end.invalid(f, "must be equal to or after `startTime`");
+            }
+        }
+        if failed && !target {
+            no_value(
+                &conditions,
+                "cannot set Failed=True condition without the FailureTarget=true condition",
+                f,
+            );
+        }
+        if complete && !met {
+            no_value(
+                &conditions,
+                "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
+                f,
+            );
+        }
+        if finished && status.get("active").number() > 0 {
+            status.get("active").invalid(f, "active>0 is invalid for finished job");
+        }
+        if finished && !start.is_set() {
+            start.required(f, "startTime is required for finished job");
+        }
+        if finished && status.get("terminating").number() > 0 {
+            status.get("terminating").invalid(f, "terminating>0 is invalid for finished job");
+        }
+        let ready = status.get("ready");
+        if ready.number() > status.get("active").number() {
+            ready.invalid(f, "cannot set more ready pods than active");
+        }
+    }
+    if met && failed {
+        no_value(&conditions, "cannot set SuccessCriteriaMet=True and Failed=true conditions", f);
+    }
+    if met && target {
+        no_value(
+            &conditions,
+            "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
+            f,
+        );
+    }
+    for kind in ["Failed", "Complete", "FailureTarget"] {
+        if is_true(&was, kind) && !is_true(&status, kind) {
+            no_value(&conditions, &format!("cannot disable the terminal {kind}=True condition"), f);
+        }
+    }
+    for field in ["failed", "succeeded"] {
+        let at = status.get(field);
+        if at.number() < was.get(field).number() {
+            at.invalid_as(f, at.number(), &format!("cannot decrease the {field} counter"));
+        }
+    }
+    if end.is_set()
+        && was.get("completionTime").is_set()
+        && end.value != was.get("completionTime").value
+    {
+        end.invalid(f, IMMUTABLE);
+    }
+    let had = was.get("startTime");
+    if had.is_set() && had.value != start.value && !new.get("spec.suspend").is_true() {
+        start.invalid(f, "field is immutable for unsuspended job once set");
+    }
+}
+
+pub(super) fn cron_job(root: &At<'_>, f: &mut Faults) {
+    cron_spec(&root.get("spec"), None, f);
+    let name = root.get("metadata.name");
+    if name.len() > 52 {
+        name.invalid(f, "must be no more than 52 characters");
+    }
+}
+
+pub(super) fn cron_job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    cron_spec(&new.get("spec"), Some(&old.get("spec")), f);
+}
+
+fn cron_spec(spec: &At<'_>, old: Option<&At<'_>>, f: &mut Faults) {
+    let (schedule, zone) = (spec.get("schedule"), spec.get("timeZone"));
+    if schedule.is_empty() {
+        schedule.required(f, "");
+    } else {
+        if let Err(why) = cron::check(schedule.text()) {
+            schedule.invalid(f, &why);
+        }
+        let had = old.is_some_and(|o| o.get("schedule").text().contains("TZ"));
+        if schedule.text().contains("TZ") {
+            if !had {
+                schedule
+                    .invalid(f, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+            } else if zone.is_set() {
+                schedule.invalid(f, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+            }
+        }
+    }
+    spec.get("startingDeadlineSeconds").non_negative(f);
+    if old.is_none_or(|o| o.get("timeZone").value != zone.value) {
+        time_zone(&zone, f);
+    }
+    spec.get("concurrencyPolicy").need_one_of(f, &["Allow", "Forbid", "Replace"]);
+    let job = spec.get("jobTemplate.spec");
+    template_rules(&job, f);
+    if job.get("selector").is_set() {
+        job.get("selector").invalid(f, "`selector` will be auto-generated");
+    }
+    if job.get("manualSelector").is_true() {
+        job.get("manualSelector").unsupported(f, &["nil", "false"]);
+    }
+    spec.get("successfulJobsHistoryLimit").non_negative(f);
+    spec.get("failedJobsHistoryLimit").non_negative(f);
+}
+
+fn time_zone(at: &At<'_>, f: &mut Faults) {
+    if !at.is_set() {
+        return;
+    }
+    let text = at.text();
+    if text.is_empty() {
+        return at.invalid(f, "timeZone must be nil or non-empty string");
+    }
+    let part = |p: &str| {
+        !matches!(p, "." | ".." | "")
+            && !p.starts_with('-')
+            && p.len() <= 14
+            && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
+    };
+    if !text.split('/').all(part) {
+        return at.invalid(f, &format!("unknown time zone {text}"));
+    }
+    if text.eq_ignore_ascii_case("local") {
+        at.invalid(
+            f,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        );
+    }
+    if !cron::is_time_zone(text) && text != "Local" {
+        at.invalid(f, &format!("unknown time zone {text}"));
+    }
+}

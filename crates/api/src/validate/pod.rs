@@ -1,0 +1,637 @@
+//! Pods: the spec, which templates share, and what of it an update may change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::at::{At, Faults};
+use super::{common, container, placement, volumes};
+use crate::names;
+
+/// What rules of a pod's parts must know of the whole.
+pub(super) struct Context<'a> {
+    /// Valid volumes by name.
+    pub volumes: BTreeMap<String, &'a Map<String, Value>>,
+    /// Names of resource claims.
+    pub claims: BTreeSet<&'a str>,
+    /// `terminationGracePeriodSeconds`.
+    pub grace: i64,
+    /// `restartPolicy`.
+    pub restart: &'a str,
+    /// `os.name`.
+    pub os: &'a str,
+    pub host_users: bool,
+}
+
+/// A new pod, but for `metadata`.
+pub(super) fn create(root: &At<'_>, f: &mut Faults) {
+    let meta = root.get("metadata");
+    let spec_at = root.get("spec");
+    annotations(&meta.get("annotations"), &spec_at, f);
+    spec(&spec_at, meta.get("name").text(), f);
+    if spec_at.get("serviceAccountName").is_empty() {
+        for volume in spec_at.get("volumes").items() {
+            for source in volume.get("projected.sources").items() {
+                let token = source.get("serviceAccountToken");
+                if token.is_set() {
+                    token.forbidden(f, "must not be specified when serviceAccountName is not set");
+                }
+            }
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        for item in spec_at.get(list).items() {
+            container::image_padding(&item, f);
+        }
+    }
+}
+
+/// What only pods being made must not have.
+pub(super) fn create_only(root: &At<'_>, f: &mut Faults) {
+    let spec = root.get("spec");
+    if !spec.get("ephemeralContainers").is_empty() {
+        spec.get("ephemeralContainers").forbidden(f, "cannot be set on create");
+    }
+    if !spec.get("nodeName").is_empty() && !spec.get("schedulingGates").is_empty() {
+        spec.get("nodeName")
+            .forbidden(f, "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+fn annotations(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
+    let mirror = at.key("kubernetes.io/config.mirror");
+    if mirror.is_set() && spec.get("nodeName").is_empty() {
+        mirror.invalid(f, "must set spec.nodeName if mirror pod annotation is set");
+    }
+    let cost = at.key("controller.kubernetes.io/pod-deletion-cost");
+    if cost.is_set() {
+        let text = cost.text();
+        let canonical = !text.starts_with('+')
+            && (text == "0" || !text.trim_start_matches('-').starts_with('0'));
+        if text.parse::<i32>().is_err() || !canonical {
+            cost.invalid(f, "must be a 32bit integer");
+        }
+    }
+}
+
+/// A pod template.
+pub(super) fn template(at: &At<'_>, f: &mut Faults) {
+    let labels = at.get("metadata.labels");
+    // Upstream leaves `metadata` out of these paths.
+    let path = at.get("labels");
+    common::labels(&path.with(labels.value), f);
+    let notes = at.get("metadata.annotations");
+    let path = at.get("annotations");
+    let notes = path.with(notes.value);
+    common::annotations(&notes, f);
+    let spec_at = at.get("spec");
+    annotations(&notes, &spec_at, f);
+    spec(&spec_at, "", f);
+    if !spec_at.get("ephemeralContainers").is_empty() {
+        spec_at
+            .get("ephemeralContainers")
+            .forbidden(f, "ephemeral containers not allowed in pod template");
+    }
+}
+
+/// A pod's spec; `name` is the pod's, empty in templates.
+pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
+    let grace = at.get("terminationGracePeriodSeconds");
+    if !grace.is_set() {
+        grace.required(f, "");
+    }
+    let (restart, os, users) = (at.get("restartPolicy"), at.get("os.name"), at.get("hostUsers"));
+    let list = at.get("resourceClaims");
+    let claims: BTreeSet<&str> = at
+        .value
+        .get("resourceClaims")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c.get("name")?.as_str())
+        .collect();
+    let cx = Context {
+        volumes: volumes::all(at, name, f),
+        claims,
+        grace: grace.number(),
+        restart: restart.text(),
+        os: os.text(),
+        host_users: users.value != &Value::Bool(false),
+    };
+    resource_claims(&list, f);
+    container::all(at, &cx, f);
+    let resources = at.get("resources");
+    if resources.is_set() {
+        container::pod_resources(&resources, &cx, f);
+    }
+    host_network_ports(at, f);
+    restart.need_one_of(f, &["Always", "OnFailure", "Never"]);
+    at.get("dnsPolicy")
+        .need_one_of(f, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    common::labels(&at.get("nodeSelector"), f);
+    security(at, f);
+    placement::affinity(&at.get("affinity"), f);
+    dns(at, f);
+    for gate in at.get("readinessGates").items() {
+        gate.get("conditionType").qualified(f);
+    }
+    let mut seen = BTreeSet::new();
+    for gate in at.get("schedulingGates").items() {
+        let name = gate.get("name");
+        for why in names::qualified_name(name.text()) {
+            gate.invalid_as(f, name.text(), &why);
+        }
+        if !seen.insert(name.text().to_owned()) {
+            gate.duplicate_as(f, name.text());
+        }
+    }
+    placement::spreading(&at.get("topologySpreadConstraints"), f);
+    host_users(at, &cx, f);
+    host_name(at, f);
+    for field in ["serviceAccountName", "nodeName"] {
+        at.get(field).check_if_set(f, names::dns_subdomain);
+    }
+    let deadline = at.get("activeDeadlineSeconds");
+    deadline.range(f, 1, i64::from(i32::MAX));
+    at.get("hostname").check_if_set(f, names::dns_label);
+    at.get("subdomain").check_if_set(f, names::dns_label);
+    placement::tolerations(&at.get("tolerations"), f);
+    for alias in at.get("hostAliases").items() {
+        common::legacy_ip(&alias.get("ip"), f);
+        for name in alias.get("hostnames").items() {
+            name.check(f, names::dns_subdomain);
+        }
+    }
+    at.get("priorityClassName").check_if_set(f, names::dns_subdomain);
+    let runtime = at.get("runtimeClassName");
+    if runtime.is_set() {
+        runtime.check(f, names::dns_subdomain);
+    }
+    at.get("preemptionPolicy").one_of_if_set(f, &["Never", "PreemptLowerPriority"]);
+    let overhead = at.get("overhead");
+    if overhead.is_set() {
+        let limits = serde_json::json!({ "limits": overhead.value });
+        container::resources(&overhead.with(&limits), &cx, f);
+    }
+    let system = at.get("os");
+    if system.is_set() {
+        if os.is_empty() {
+            os.required(f, "");
+        } else if !["linux", "windows"].contains(&os.text()) {
+            system.with(os.value).unsupported(f, &["linux", "windows"]);
+        } else if os.text() == "windows" {
+            windows(at, f);
+        }
+    }
+}
+
+fn resource_claims(list: &At<'_>, f: &mut Faults) {
+    let mut seen = BTreeSet::new();
+    for claim in list.items() {
+        let name = claim.get("name");
+        if name.is_empty() {
+            name.required(f, "");
+        } else if !seen.insert(name.text().to_owned()) {
+            name.duplicate(f);
+        } else {
+            name.check(f, names::dns_label);
+        }
+        let (direct, template) =
+            (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        if direct.is_set() && template.is_set() {
+            claim.invalid(f, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
+        }
+        if !direct.is_set() && !template.is_set() {
+            claim.invalid(
+                f,
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            );
+        }
+        for at in [direct, template] {
+            if at.is_set() {
+                at.check(f, names::dns_subdomain);
+            }
+        }
+    }
+}
+
+/// On the host's network a port of a container is the host's.
+fn host_network_ports(at: &At<'_>, f: &mut Faults) {
+    if !at.get("hostNetwork").is_true() {
+        return;
+    }
+    for list in ["containers", "initContainers"] {
+        for container in at.get(list).items() {
+            for port in container.get("ports").items() {
+                let (host, own) = (port.get("hostPort"), port.get("containerPort"));
+                if host.number() != own.number() {
+                    host.invalid_as(
+                        f,
+                        host.number(),
+                        "must match `containerPort` when `hostNetwork` is true",
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn security(spec: &At<'_>, f: &mut Faults) {
+    let at = spec.get("securityContext");
+    if !at.is_set() {
+        return;
+    }
+    let most = i64::from(i32::MAX);
+    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
+        at.get(field).range(f, 0, most);
+    }
+    for group in at.get("supplementalGroups").items() {
+        group.range(f, 0, most);
+    }
+    let share = spec.get("shareProcessNamespace");
+    if share.is_true() && spec.get("hostPID").is_true() {
+        at.get("shareProcessNamespace")
+            .with(share.value)
+            .invalid(f, "ShareProcessNamespace and HostPID cannot both be enabled");
+    }
+    sysctls(spec, &at.get("sysctls"), f);
+    at.get("fsGroupChangePolicy").one_of_if_set(f, &["Always", "OnRootMismatch"]);
+    container::seccomp(&at.get("seccompProfile"), f);
+    container::app_armor(&at.get("appArmorProfile"), f);
+    at.get("supplementalGroupsPolicy").one_of_if_set(f, &["Merge", "Strict"]);
+    at.get("seLinuxChangePolicy").one_of_if_set(f, &["MountOption", "Recursive"]);
+}
+
+fn sysctls(spec: &At<'_>, list: &At<'_>, f: &mut Faults) {
+    const PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    let mut seen = BTreeSet::new();
+    for item in list.items() {
+        let name = item.get("name");
+        let text = name.text();
+        let part = |p: &str| {
+            let b = p.as_bytes();
+            let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+            !b.is_empty()
+                && word(b[0])
+                && word(b[b.len() - 1])
+                && b.iter().all(|c| word(*c) || b"-_".contains(c))
+        };
+        if text.is_empty() {
+            name.required(f, "");
+        } else if text.len() > 253 || !text.split(['.', '/']).all(part) {
+            name.invalid(f, &format!("must have at most 253 characters and match regex {PATTERN}"));
+        } else if !seen.insert(text.to_owned()) {
+            name.duplicate(f);
+        }
+        let dotted = text.replace('/', ".");
+        let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."]
+            .iter()
+            .any(|p| dotted.starts_with(p));
+        if spec.get("hostNetwork").is_true() && dotted.starts_with("net.") {
+            name.invalid(f, "may not be specified when 'hostNetwork' is true");
+        } else if spec.get("hostIPC").is_true() && ipc {
+            name.invalid(f, "may not be specified when 'hostIPC' is true");
+        }
+    }
+}
+
+fn dns(spec: &At<'_>, f: &mut Faults) {
+    let at = spec.get("dnsConfig");
+    let servers = at.get("nameservers");
+    if spec.get("dnsPolicy").text() == "None" {
+        if !at.is_set() {
+            return at.required(f, "must provide `dnsConfig` when `dnsPolicy` is None");
+        }
+        if servers.is_empty() {
+            return servers
+                .required(f, "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        }
+    }
+    if servers.len() > 3 {
+        servers.invalid(f, "must not have more than 3 nameservers");
+    }
+    for server in servers.items() {
+        common::legacy_ip(&server, f);
+    }
+    let searches = at.get("searches");
+    if searches.len() > 32 {
+        searches.invalid(f, "must not have more than 32 search paths");
+    }
+    let length = searches.items().map(|s| s.len() + 1).sum::<usize>();
+    if length > 2049 {
+        searches.invalid(
+            f,
+            "must not have more than 2048 characters (including spaces) in the search list",
+        );
+    }
+    for search in searches.items().filter(|s| s.text() != ".") {
+        let text = search.text().strip_suffix('.').unwrap_or(search.text());
+        for why in names::dns_subdomain_with_underscore(text) {
+            search.invalid_as(f, text, &why);
+        }
+    }
+    for option in at.get("options").items() {
+        if option.get("name").is_empty() {
+            option.required(f, "must not be empty");
+        }
+    }
+}
+
+fn host_users(spec: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
+    if cx.host_users {
+        return;
+    }
+    for (field, shown) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    {
+        if spec.get(field).is_true() {
+            spec.get(shown).forbidden(f, "when `hostUsers` is false");
+        }
+    }
+    for list in ["initContainers", "containers"] {
+        for container in spec.get(list).items() {
+            if !container.get("volumeDevices").is_empty() {
+                container.get("volumeDevices").forbidden(f, "when `hostUsers` is false");
+            }
+        }
+    }
+}
+
+fn host_name(spec: &At<'_>, f: &mut Faults) {
+    let name = spec.get("hostnameOverride");
+    if !name.is_set() {
+        return;
+    }
+    if spec.get("setHostnameAsFQDN").is_true() {
+        name.forbidden(f, "may not be specified when setHostnameAsFQDN is true");
+    }
+    if spec.get("hostNetwork").is_true() {
+        name.forbidden(f, "may not be specified when hostNetwork is true");
+    }
+    if name.len() > 64 {
+        name.too_long(f, 64);
+    }
+    name.check(f, names::dns_subdomain);
+}
+
+fn windows(spec: &At<'_>, f: &mut Faults) {
+    const POD: &[&str] = &[
+        "securityContext.appArmorProfile",
+        "securityContext.seLinuxOptions",
+        "hostUsers",
+        "hostPID",
+        "hostIPC",
+        "securityContext.seccompProfile",
+        "securityContext.fsGroup",
+        "securityContext.fsGroupChangePolicy",
+        "securityContext.sysctls",
+        "shareProcessNamespace",
+        "securityContext.runAsUser",
+        "securityContext.runAsGroup",
+        "securityContext.supplementalGroups",
+        "securityContext.supplementalGroupsPolicy",
+        "securityContext.seLinuxChangePolicy",
+    ];
+    const CONTAINER: &[&str] = &[
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "procMount",
+        "runAsUser",
+        "runAsGroup",
+    ];
+    for field in POD {
+        let at = spec.get(field);
+        let flag = matches!(*field, "hostPID" | "hostIPC");
+        if if flag { at.is_true() } else { at.is_set() } {
+            at.forbidden(f, "cannot be set for a windows pod");
+        }
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.get(list).items() {
+            let at = container.get("securityContext");
+            for field in CONTAINER {
+                if at.get(field).is_set() {
+                    at.get(field).forbidden(f, "cannot be set for a windows pod");
+                }
+            }
+        }
+    }
+}
+
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// A changed pod, but for `metadata`.
+pub(super) fn update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    create(new, f);
+    let (notes, had) = (new.get("metadata.annotations"), old.get("metadata.annotations"));
+    let mirror = "kubernetes.io/config.mirror";
+    match (notes.key(mirror), had.key(mirror)) {
+        (now, was) if now.value == was.value => {}
+        (now, was) if was.is_set() => {
+            now.forbidden(f, "may not remove or update mirror pod annotation")
+        }
+        (now, _) => now.forbidden(f, "may not add mirror pod annotation"),
+    }
+    let (spec, was) = (new.get("spec"), old.get("spec"));
+    for list in ["containers", "initContainers"] {
+        let (now, before) = (spec.get(list), was.get(list));
+        if now.len() != before.len() {
+            return now.forbidden(f, "pod updates may not add or remove containers");
+        }
+        for container in now.items() {
+            if container.get("image").is_empty() {
+                container.get("image").required(f, "");
+            }
+            container::image_padding(&container, f);
+        }
+    }
+    let (deadline, before) = (spec.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds"));
+    match (deadline.int(), before.int()) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
+            return deadline.invalid(f, &names::between(0, i64::from(i32::MAX)));
+        }
+        (Some(now), Some(before)) if before < now => {
+            return deadline.invalid(f, "must be less than or equal to previous value");
+        }
+        (None, Some(_)) => {
+            deadline.invalid(f, "must not update from a positive integer to nil value");
+        }
+        _ => {}
+    }
+    only_added_tolerations(&spec.get("tolerations"), &was.get("tolerations"), f);
+    let gates = spec.get("schedulingGates");
+    for gate in gates.items() {
+        let name = gate.get("name");
+        if !was.get("schedulingGates").items().any(|g| g.get("name").value == name.value) {
+            name.forbidden(
+                f,
+                &format!(
+                    "only deletion is allowed, but found new scheduling gate '{}'",
+                    name.text()
+                ),
+            );
+        }
+    }
+    if spec.value == was.value {
+        return;
+    }
+    let munged = munge(&spec, &was, f);
+    if &munged != was.value {
+        let difference = super::diff::print(was.value, &munged);
+        spec.forbidden(
+            f,
+            &format!("pod updates may not change fields other than {UPDATABLE}\n{difference}"),
+        );
+    }
+}
+
+/// The new spec with all that may change set back.
+fn munge(spec: &At<'_>, was: &At<'_>, f: &mut Faults) -> Value {
+    let mut munged = spec.value.clone();
+    for list in ["containers", "initContainers"] {
+        let items = munged.get_mut(list).and_then(Value::as_array_mut);
+        for (container, old) in items.into_iter().flatten().zip(was.get(list).items()) {
+            container["image"] = old.get("image").value.clone();
+        }
+    }
+    let mut back: Vec<&str> = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
+    if !was.get("schedulingGates").is_empty() {
+        let selector = spec.get("nodeSelector");
+        for (key, value) in was.get("nodeSelector").entries() {
+            if selector.key(key).value != value.value {
+                selector.invalid(
+                    f,
+                    "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+                );
+                break;
+            }
+        }
+        back.push("nodeSelector");
+        if let (Some(affinity), Some(old)) =
+            (munged.get_mut("affinity").and_then(Value::as_object_mut), was.get("affinity").map())
+        {
+            match old.get("nodeAffinity") {
+                Some(old) => affinity.insert("nodeAffinity".into(), old.clone()),
+                None => affinity.remove("nodeAffinity"),
+            };
+        }
+    }
+    if let Value::Object(map) = &mut munged {
+        for field in back {
+            match was.value.get(field) {
+                Some(old) => map.insert(field.to_owned(), old.clone()),
+                None => map.remove(field),
+            };
+        }
+    }
+    munged
+}
+
+fn only_added_tolerations(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let bare = |at: &At<'_>| {
+        let mut map = at.map().cloned().unwrap_or_default();
+        map.remove("tolerationSeconds");
+        map
+    };
+    for toleration in old.items() {
+        if !new.items().any(|t| bare(&t) == bare(&toleration)) {
+            return new.forbidden(
+                f,
+                "existing toleration can not be modified except its tolerationSeconds",
+            );
+        }
+    }
+    placement::tolerations(new, f);
+}
+
+/// A pod's status, changed.
+pub(super) fn status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let (status, was) = (new.get("status"), old.get("status"));
+    for condition in status.get("conditions").items() {
+        let generation = condition.get("observedGeneration");
+        if generation.number() < 0 {
+            generation.invalid(f, "must be a non-negative integer");
+        }
+        let kind = condition.get("type");
+        if !["PodScheduled", "Ready", "Initialized"].contains(&kind.text()) {
+            let path = condition.get("Type");
+            path.with(kind.value).qualified(f);
+        }
+    }
+    let nominated = status.get("nominatedNodeName");
+    nominated.check_if_set(f, names::dns_subdomain);
+    let bound = !new.get("spec.nodeName").is_empty();
+    if bound && nominated.text() != was.get("nominatedNodeName").text() && !nominated.is_empty() {
+        nominated.forbidden(f, "may not be set on pods that are already bound to a node");
+    }
+    let quality = status.get("qosClass");
+    if quality.text() != was.get("qosClass").text() {
+        quality.invalid_as(f, quality.text(), super::at::IMMUTABLE);
+    }
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        transitions(&status.get(list), &was.get(list), &old.get("spec"), f);
+    }
+    for (list, one) in [("podIPs", "ip"), ("hostIPs", "ip")] {
+        let mut seen = BTreeSet::new();
+        for item in status.get(list).items() {
+            let ip = item.get(one);
+            for why in ip_faults(ip.text()) {
+                item.invalid_as(f, ip.text(), &why);
+            }
+            if !seen.insert(ip.text().to_owned()) {
+                item.duplicate_as(f, item.value.clone());
+            }
+        }
+    }
+}
+
+fn ip_faults(text: &str) -> Vec<String> {
+    if common::parse_sloppy(text).is_some() {
+        Vec::new()
+    } else {
+        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    }
+}
+
+/// A container that is not restarted stays ended.
+fn transitions(new: &At<'_>, old: &At<'_>, spec: &At<'_>, f: &mut Faults) {
+    let policy = spec.get("restartPolicy");
+    if policy.text() == "Always" {
+        return;
+    }
+    for status in old.items() {
+        let ended = status.get("state.terminated");
+        if !ended.is_set() {
+            continue;
+        }
+        let failed = ended.get("exitCode").number() != 0;
+        let own = spec
+            .get("containers")
+            .items()
+            .find(|c| c.get("name").value == status.get("name").value)
+            .map(|c| c.get("restartPolicy").text().to_owned())
+            .filter(|p| !p.is_empty());
+        let restarts = match own.as_deref().unwrap_or(policy.text()) {
+            "Always" => true,
+            "OnFailure" => failed,
+            _ => false,
+        };
+        let back = new.items().any(|s| {
+            s.get("name").value == status.get("name").value && !s.get("state.terminated").is_set()
+        });
+        if back && !restarts {
+            // The position is that of the old status.
+            let position = status.path();
+            let index =
+                position.rsplit('[').next().and_then(|t| t.trim_end_matches(']').parse().ok());
+            new.index(index.unwrap_or(0))
+                .get("state")
+                .forbidden(f, "may not be transitioned to non-terminated state");
+        }
+    }
+}

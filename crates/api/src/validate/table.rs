@@ -1,0 +1,107 @@
+//! One row a kind: how its name is checked, and where its rules are.
+
+use super::at::{At, Faults};
+use super::meta::NameRule;
+use super::{batch, config, network, pod, policy, rbac, service, storage, workloads};
+use crate::names::{dns_label, dns_subdomain, path_segment};
+
+type Create = fn(&At<'_>, &mut Faults);
+type Update = fn(&At<'_>, &At<'_>, &mut Faults);
+
+/// The rules of a kind.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    group: &'static str,
+    kind: &'static str,
+    pub name: NameRule,
+    pub create: Create,
+    pub update: Update,
+    pub status: Update,
+}
+
+const NONE: Rules = Rules {
+    group: "",
+    kind: "",
+    name: dns_subdomain,
+    create: config::anything,
+    update: |_, _, _| {},
+    status: |_, _, _| {},
+};
+
+impl Rules {
+    /// The rules of a kind; of no kind in particular where there is no row.
+    pub fn of(group: &str, kind: &str) -> Rules {
+        ROWS.iter().find(|r| r.kind == kind && r.group == group).copied().unwrap_or(NONE)
+    }
+
+    const fn name(mut self, rule: NameRule) -> Self {
+        self.name = rule;
+        self
+    }
+
+    const fn update(mut self, update: Update) -> Self {
+        self.update = update;
+        self
+    }
+
+    const fn status(mut self, status: Update) -> Self {
+        self.status = status;
+        self
+    }
+}
+
+const fn row(group: &'static str, kind: &'static str, create: Create) -> Rules {
+    Rules { group, kind, create, ..NONE }
+}
+
+const APPS: &str = "apps";
+const BATCH: &str = "batch";
+const NETWORK: &str = "networking.k8s.io";
+const RBAC: &str = "rbac.authorization.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
+
+#[rustfmt::skip]
+static ROWS: &[Rules] = &[
+    row("", "ConfigMap", config::config_map).update(config::config_map_update),
+    row("", "Endpoints", service::endpoints).update(|new, _, f| service::endpoints(new, f)),
+    row("", "LimitRange", config::limit_range).update(|new, _, f| config::limit_range(new, f)),
+    row("", "Namespace", config::namespace).name(dns_label).status(config::namespace_status),
+    row("", "Node", config::node).update(config::node_update).status(config::node_update),
+    row("", "PersistentVolume", storage::volume).update(storage::volume_update),
+    row("", "PersistentVolumeClaim", storage::claim).update(storage::claim_update),
+    row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).update(pod::update).status(pod::status),
+    row("", "PodTemplate", workloads::pod_template).update(|new, _, f| workloads::pod_template(new, f)),
+    row("", "ReplicationController", workloads::replication_controller)
+        .update(|new, _, f| workloads::replication_controller(new, f)).status(workloads::replica_set_status),
+    row("", "ResourceQuota", config::quota).update(config::quota_update).status(config::quota_status),
+    row("", "Secret", config::secret).update(config::secret_update),
+    row("", "Service", service::create).name(dns_label).update(service::update).status(service::status),
+    row(APPS, "ControllerRevision", workloads::controller_revision).update(workloads::controller_revision_update),
+    row(APPS, "DaemonSet", workloads::daemon_set).update(workloads::daemon_set_update).status(workloads::daemon_set_status),
+    row(APPS, "Deployment", workloads::deployment).update(workloads::deployment_update).status(workloads::deployment_status),
+    row(APPS, "ReplicaSet", workloads::replica_set).update(workloads::replica_set_update).status(workloads::replica_set_status),
+    row(APPS, "StatefulSet", workloads::stateful_set).name(dns_label)
+        .update(workloads::stateful_set_update).status(workloads::stateful_set_status),
+    row(BATCH, "CronJob", batch::cron_job).update(batch::cron_job_update),
+    row(BATCH, "Job", batch::job).update(batch::job_update).status(batch::job_status),
+    row("coordination.k8s.io", "Lease", policy::lease).update(|new, _, f| policy::lease(new, f)),
+    row("discovery.k8s.io", "EndpointSlice", service::slice).update(service::slice_update),
+    row(NETWORK, "IPAddress", network::ip_address).name(network::ip_name).update(network::ip_address_update),
+    row(NETWORK, "Ingress", network::ingress).update(network::ingress_update).status(network::ingress_status),
+    row(NETWORK, "IngressClass", network::ingress_class).update(network::ingress_class_update),
+    row(NETWORK, "NetworkPolicy", network::policy).update(|new, _, f| network::policy(new, f)),
+    row(NETWORK, "ServiceCIDR", network::service_cidr).update(network::service_cidr_update),
+    row("node.k8s.io", "RuntimeClass", policy::runtime_class).update(policy::runtime_class_update),
+    row("policy", "PodDisruptionBudget", policy::budget).update(|new, _, f| policy::budget(new, f)).status(policy::budget_status),
+    row(RBAC, "ClusterRole", rbac::cluster_role).name(path_segment).update(|new, _, f| rbac::cluster_role(new, f)),
+    row(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding).name(path_segment).update(rbac::cluster_role_binding_update),
+    row(RBAC, "Role", rbac::role).name(path_segment).update(|new, _, f| rbac::role(new, f)),
+    row(RBAC, "RoleBinding", rbac::role_binding).name(path_segment).update(rbac::role_binding_update),
+    row("scheduling.k8s.io", "PriorityClass", policy::priority_class).update(policy::priority_class_update),
+    row(STORAGE, "CSIDriver", storage::driver).update(storage::driver_update),
+    row(STORAGE, "CSINode", storage::csi_node).update(|new, _, f| storage::csi_node(new, f)),
+    row(STORAGE, "CSIStorageCapacity", storage::capacity).update(storage::capacity_update),
+    row(STORAGE, "StorageClass", storage::class).update(storage::class_update),
+    row(STORAGE, "VolumeAttachment", storage::attachment).update(storage::attachment_update),
+    row(STORAGE, "VolumeAttributesClass", storage::attributes_class).update(storage::attributes_class_update),
+];
