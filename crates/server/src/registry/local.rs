@@ -23,7 +23,8 @@ pub fn watch(target: &Target, options: &ListOptions, shutdown: Shutdown) -> Opti
         &options.field_selector,
     )
     .ok()?;
-    let (snapshot, watcher) = target.cache.list_and_watch(selection.within());
+    let (snapshot, watcher) =
+        target.cache.list_and_watch_part(selection.within(), selection.part());
     let entries = snapshot.iter().filter(|e| selection.matches(&e.card)).cloned().collect();
     let state = (watcher, Arc::new(selection), shutdown);
     let events = futures_util::stream::unfold(state, |(mut watcher, selection, stop)| async move {

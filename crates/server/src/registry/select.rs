@@ -5,6 +5,7 @@
 use api::kinds::Kind;
 use api::selector::{FieldSelector, LabelSelector};
 use api::{ApiError, Card};
+use store::Interest;
 
 /// A read's selection.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct Selection {
     pub name: String,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Whether a name alone tells an object.
+    cluster_scoped: bool,
 }
 
 impl Selection {
@@ -47,7 +50,13 @@ impl Selection {
                 selector.0.push((path.to_owned(), value, equal));
             }
         }
-        Ok(Self { namespace: namespace.to_owned(), name, labels, fields: selector })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            name,
+            labels,
+            fields: selector,
+            cluster_scoped: !kind.namespaced,
+        })
     }
 
     /// Whether labels or fields are selected by.
@@ -58,6 +67,23 @@ impl Selection {
     /// The namespace as the store takes it.
     pub fn within(&self) -> Option<&str> {
         (!self.namespace.is_empty()).then_some(self.namespace.as_str())
+    }
+
+    /// The smallest part of the resource that holds all it selects, for a watch to be woken by.
+    pub fn part(&self) -> Option<Interest> {
+        if !self.name.is_empty() && (self.cluster_scoped || !self.namespace.is_empty()) {
+            return Some(Interest::Object(
+                self.namespace.as_str().into(),
+                self.name.as_str().into(),
+            ));
+        }
+        let field = self.fields.0.iter().find(|(path, _, equal)| {
+            *equal && path != "metadata.name" && path != "metadata.namespace"
+        });
+        if let Some((path, value, _)) = field {
+            return Some(Interest::Field(path.as_str().into(), value.as_str().into()));
+        }
+        self.within().map(|namespace| Interest::Namespace(namespace.into()))
     }
 
     /// Whether an object is selected by its labels and fields.

@@ -91,12 +91,14 @@ async fn start(
     }
     let from_now = initial || revision == 0 && options.initial_events.is_none();
     let (snapshot, watcher) = if from_now {
-        let (snapshot, watcher) = target.cache.list_and_watch(view.selection.within());
+        let (snapshot, watcher) =
+            target.cache.list_and_watch_part(view.selection.within(), view.selection.part());
         (Some(snapshot), watcher)
     } else if revision == 0 {
-        (None, target.cache.list_and_watch(view.selection.within()).1)
+        let selection = &view.selection;
+        (None, target.cache.list_and_watch_part(selection.within(), selection.part()).1)
     } else {
-        match target.cache.watch(revision) {
+        match target.cache.watch_part(revision, view.selection.part()) {
             Ok(watcher) => (None, watcher),
             Err(expired) => {
                 let message = format!("too old resource version: {revision} ({})", expired.oldest);

@@ -132,8 +132,14 @@ impl ResourceCache {
         (Snapshot::new(revision, tree, namespace, None), watcher)
     }
 
-    /// As [`ResourceCache::watch`], but only events that concern a part, and only woken by those.
-    pub fn watch_part(self: &Arc<Self>, from: u64, part: Interest) -> Result<Watcher, Expired> {
+    /// As [`ResourceCache::watch`]; where a part is given, only events that concern it, and only
+    /// woken by those.
+    pub fn watch_part(
+        self: &Arc<Self>,
+        from: u64,
+        part: impl Into<Option<Interest>>,
+    ) -> Result<Watcher, Expired> {
+        let Some(part) = part.into() else { return self.watch(from) };
         let mut state = self.state.write();
         let floor = state.ring.floor();
         if from < floor {
@@ -149,12 +155,13 @@ impl ResourceCache {
         Ok(Watcher::of_part(self.clone(), part, feed, from))
     }
 
-    /// The present objects of a namespace or all, and a watcher of a part of what follows.
+    /// As [`ResourceCache::list_and_watch`]; where a part is given, with a watcher of that.
     pub fn list_and_watch_part(
         self: &Arc<Self>,
         namespace: Option<&str>,
-        part: Interest,
+        part: impl Into<Option<Interest>>,
     ) -> (Snapshot, Watcher) {
+        let Some(part) = part.into() else { return self.list_and_watch(namespace) };
         let mut state = self.state.write();
         let revision = self.revision_of(&state);
         let tree = state.tree.clone();
