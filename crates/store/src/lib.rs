@@ -21,5 +21,5 @@ pub use cache::snapshot::Snapshot;
 pub use cache::watcher::Watcher;
 pub use engine::log::holder;
 pub use error::{CommitError, Expired, Lagged, OpenError};
-pub use store::{Options, Store};
+pub use store::{Options, Recard, Store};
 pub use write::{Change, Expect, Write};

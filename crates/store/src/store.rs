@@ -26,6 +26,18 @@ pub struct Options {
     /// How often history older than this is dropped; none: only when [`Store::compact`] is called.
     /// Upstream's default is five minutes, which keeps five to ten minutes of history.
     pub compaction_interval: Option<Duration>,
+    /// How cards are made; none: the stored ones are used as they are.
+    pub recard: Option<Recard>,
+}
+
+/// Makes the index cards of stored objects anew where they were written under another version: after
+/// an upgrade that lets a kind be selected by a further field, say.
+#[derive(Clone, Copy, Debug)]
+pub struct Recard {
+    /// The version of the cards that `make` and the callers of [`Store::commit`] make.
+    pub version: u32,
+    /// The card of an object of a qualified resource; none: keep the stored one.
+    pub make: fn(&str, &[u8]) -> Option<api::Card>,
 }
 
 impl Options {
@@ -35,6 +47,7 @@ impl Options {
             dir: dir.into(),
             limits: Limits::default(),
             compaction_interval: Some(Duration::from_secs(300)),
+            recard: None,
         }
     }
 }
@@ -59,7 +72,7 @@ impl Store {
     /// cache. Inside a tokio runtime it also compacts by itself.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let cache = Arc::new(WatchCache::new(options.limits));
-        let engine = Box::new(LogEngine::open(&options.dir, cache.clone())?);
+        let engine = Box::new(LogEngine::open(&options.dir, cache.clone(), options.recard)?);
         Ok(Self::with_engine(cache, engine, options.compaction_interval))
     }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{delete, put, put_sized};
-use isopod_store::{CommitError, Expect, OpenError, Options, Store};
+use isopod_store::{CommitError, Expect, OpenError, Options, Recard, Store};
 use std::path::Path;
 
 fn open(dir: &Path) -> Store {
@@ -139,4 +139,29 @@ async fn not_writable() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let error = Store::open(Options::new(file.path().join("store"))).expect_err("refused");
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+}
+
+/// Cards of an older release are made anew, and stay so.
+#[tokio::test]
+async fn cards_follow_the_release() {
+    fn make(resource: &str, json: &[u8]) -> Option<api::Card> {
+        let object: api::Object = serde_json::from_slice(json).ok()?;
+        (resource == "pods").then(|| api::Card::of(&object, &["x"]))
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    store.commit(put("ns", "a", Expect::Absent, "blue")).await.expect("written");
+    store.close().await;
+    for _ in 0..2 {
+        let mut options = Options::new(dir.path());
+        options.recard = Some(Recard { version: 2, make });
+        let store = Store::open(options).expect("opened");
+        let a = store.resource("pods").get("ns", "a").expect("there");
+        assert_eq!(a.card.field("x"), Some("blue"));
+        store.commit(put("ns", "b", Expect::Any, "red")).await.expect("written");
+        let b = store.resource("pods").get("ns", "b").expect("there");
+        assert_eq!(b.card.field("x"), None, "cards of this version are taken as they are");
+        store.close().await;
+    }
+    assert_eq!(segments(dir.path()).len(), 2, "a segment holds cards of one version");
 }

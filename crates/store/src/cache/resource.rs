@@ -18,6 +18,10 @@ use super::tree::Tree;
 use super::watcher::Watcher;
 use crate::error::Expired;
 
+/// An old state that took more than so many steps to reconstruct is kept for the next page of its
+/// list; others are quicker made than held.
+const PAST_WORTH: usize = 256;
+
 /// The objects and recent events of one resource.
 #[derive(Debug)]
 pub struct ResourceCache {
@@ -205,6 +209,7 @@ impl ResourceCache {
             state.ring.from(cursor).into_iter().flatten().rev().cloned().collect();
         drop(state);
 
+        let keep = undo.len() > PAST_WORTH;
         let mut tree = Arc::unwrap_or_clone(tree);
         for event in undo {
             match &event.previous {
@@ -213,7 +218,9 @@ impl ResourceCache {
             };
         }
         let tree = Arc::new(tree);
-        *self.past.lock() = Some((revision, tree.clone()));
+        if keep {
+            *self.past.lock() = Some((revision, tree.clone()));
+        }
         Ok(tree)
     }
 

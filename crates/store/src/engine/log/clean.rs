@@ -4,7 +4,7 @@
 //! Always the oldest one: so a removal's record can be dropped with its segment, because no older
 //! segment is left that could hold the object. Cleaning begins when more than half of the log is
 //! superseded, so a byte is moved about once in its life, and the disk holds at most about twice
-//! the present objects plus [`SLACK`]. It rides along with the writers' batches, in small steps, and
+//! the present objects plus [`Tuning::slack`](super::writer::Tuning). It rides along with the writers' batches, in small steps, and
 //! goes on alone when nobody writes.
 //!
 //! Not here: what "present" means (the watch cache says).
@@ -16,9 +16,6 @@ use api::Key;
 use super::format::{Batch, Kind, records};
 use super::segments::{Log, Reader, Step};
 use crate::cache::WatchCache;
-
-/// Superseded bytes that are never worth cleaning up.
-pub const SLACK: u64 = 8 << 20;
 
 /// Works through the oldest segment.
 #[derive(Debug, Default)]
@@ -34,10 +31,10 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    /// Whether there is enough to gain.
-    pub fn wanted(&self, log: &Log, live: u64) -> bool {
+    /// Whether there is enough to gain; up to `slack` superseded bytes never are.
+    pub fn wanted(&self, log: &Log, live: u64, slack: u64) -> bool {
         let total = log.total();
-        !self.broken && log.oldest().is_some() && total.saturating_sub(live) > live.max(SLACK)
+        !self.broken && log.oldest().is_some() && total.saturating_sub(live) > live.max(slack)
     }
 
     /// Adds about `budget` bytes of moved records to a batch. `pending` tells whether a key is
@@ -90,10 +87,13 @@ impl Cleaner {
                         }
                         let current =
                             cache.resource(record.resource).get(record.namespace, record.name);
-                        let live = current.is_some_and(|e| e.revision == record.revision)
-                            && !pending(&Key::new(record.resource, record.namespace, record.name));
-                        if live {
-                            batch.moved(record.raw);
+                        let Some(entry) = current.filter(|e| e.revision == record.revision) else {
+                            continue;
+                        };
+                        let key = (record.namespace, record.name);
+                        if !pending(&Key::new(record.resource, key.0, key.1)) {
+                            // From memory, not the file: its card may have been made anew.
+                            batch.object(Kind::Moved, record.resource, key, &entry);
                         }
                     }
                 }

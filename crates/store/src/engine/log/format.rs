@@ -29,6 +29,8 @@ pub struct Header {
     pub number: u64,
     /// Every event in the segment is after this revision.
     pub base: u64,
+    /// The version of the cards in it (see [`Recard`](crate::Recard)).
+    pub cards: u32,
 }
 
 /// Why bytes are not what they should be.
@@ -67,6 +69,7 @@ impl Header {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.cards.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.base.to_le_bytes());
         let sum = checksum(self.number, 0, &bytes[..60]);
@@ -87,6 +90,7 @@ impl Header {
         let found = Self {
             number: u64_at(bytes, 16).ok_or_else(damaged)?,
             base: u64_at(bytes, 24).ok_or_else(damaged)?,
+            cards: u32_at(bytes, 12).ok_or_else(damaged)?,
         };
         let sum = u32_at(bytes, 60).ok_or_else(damaged)?;
         if found.number != number || sum != checksum(number, 0, &bytes[..60]) {
@@ -177,8 +181,6 @@ pub struct Record<'a> {
     pub card: &'a [u8],
     /// The object, with its resource version.
     pub json: &'a [u8],
-    /// The whole record.
-    pub raw: &'a [u8],
 }
 
 /// Takes the first record off.
@@ -199,9 +201,8 @@ fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     }
     let [resource, namespace, name, card, json] = parts;
     let text = |part| std::str::from_utf8(part).ok();
-    let raw = &bytes[..bytes.len() - rest.len()];
     let (resource, namespace, name) = (text(resource)?, text(namespace)?, text(name)?);
-    Some((Record { kind, revision, resource, namespace, name, card, json, raw }, rest))
+    Some((Record { kind, revision, resource, namespace, name, card, json }, rest))
 }
 
 /// The records of a batch whose checksum is right.
@@ -274,13 +275,6 @@ impl Batch {
                 .copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
         }
         fixed[16..24].copy_from_slice(&entry.revision.to_le_bytes());
-    }
-
-    /// Adds the copy of a record whose segment goes away.
-    pub fn moved(&mut self, raw: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(raw);
-        self.bytes[start] = Kind::Moved as u8;
     }
 
     /// Adds a record that is about no object.
@@ -447,11 +441,6 @@ mod tests {
         assert_eq!(decode_card(&all[0]), Ok(entry.card.clone()));
         assert_eq!((all[1].kind, all[1].json, all[1].card), (Kind::Deleted, &*entry.json, &[][..]));
         assert_eq!((all[2].kind, all[2].revision), (Kind::Compacted, 5));
-
-        let mut copy = Batch::default();
-        copy.moved(all[0].raw);
-        let again = records(&copy.bytes[HEAD..]).next().expect("one").expect("whole");
-        assert_eq!((again.kind, again.revision, again.json), (Kind::Moved, 77, all[0].json));
     }
 
     #[test]
@@ -465,8 +454,8 @@ mod tests {
             let whole = Head::decode(&bad, 1, 64).is_some_and(|h| h.covers(&bad[HEAD..]));
             assert!(!whole, "bit {bit}");
         }
-        let header = Header { number: 4, base: 9 }.encode();
-        assert_eq!(Header::decode(&header, 4), Ok(Header { number: 4, base: 9 }));
+        let header = Header { number: 4, base: 9, cards: 3 }.encode();
+        assert_eq!(Header::decode(&header, 4), Ok(Header { number: 4, base: 9, cards: 3 }));
         assert!(Header::decode(&header, 5).is_err());
         for bit in 0..HEADER * 8 {
             let mut bad = header;

@@ -23,6 +23,10 @@ pub use self::lock::holder;
 pub mod media;
 mod recover;
 mod segments;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::VecDeque;
@@ -37,10 +41,11 @@ use tokio::sync::oneshot;
 
 use self::lock::{DirLock, open_error};
 use self::recover::Fault;
-use self::writer::{BATCH_BYTES, BATCH_WRITES, Core, Request, Status};
+use self::writer::{BATCH_BYTES, BATCH_WRITES, Core, Request, Status, Tuning};
 use super::{BoxFuture, Engine, Size};
 use crate::cache::WatchCache;
 use crate::error::{CommitError, OpenError};
+use crate::store::Recard;
 use crate::write::Write;
 
 /// The embedded engine.
@@ -68,13 +73,17 @@ struct Queued {
 
 impl LogEngine {
     /// Locks a directory and loads what is in it into an empty cache.
-    pub fn open(dir: &Path, cache: Arc<WatchCache>) -> Result<Self, OpenError> {
+    pub fn open(
+        dir: &Path,
+        cache: Arc<WatchCache>,
+        recard: Option<Recard>,
+    ) -> Result<Self, OpenError> {
         let start = Instant::now();
         let lock = DirLock::acquire(dir)?;
         let media = Box::new(media::Disk(dir.to_owned()));
-        let recovered =
-            recover::recover(media, &cache).map_err(|fault| explain(dir.to_owned(), fault))?;
-        let core = Core::new(dir.to_owned(), recovered, cache.clone())
+        let recovered = recover::recover(media, &cache, recard)
+            .map_err(|fault| explain(dir.to_owned(), fault))?;
+        let core = Core::new(dir.to_owned(), recovered, cache.clone(), Tuning::default())
             .map_err(|source| open_error(dir, dir, source))?;
         let status = core.status();
         let queue = Arc::new(Queue::default());

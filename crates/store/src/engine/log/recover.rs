@@ -18,6 +18,7 @@ use super::segments::{Log, Reader, Segment, Step, file_name, segment_number};
 use crate::cache::event::{Event, EventKind};
 use crate::cache::resource::ResourceCache;
 use crate::cache::{Interner, WatchCache};
+use crate::store::Recard;
 
 /// Why a log could not be opened.
 #[derive(Debug)]
@@ -47,6 +48,9 @@ pub struct Recovered {
 struct Replay<'a> {
     cache: &'a WatchCache,
     interner: Interner,
+    recard: Option<Recard>,
+    /// The version of the cards in this segment.
+    cards: u32,
     live: u64,
     revision: u64,
     /// The batch expected next; unknown before the first.
@@ -59,13 +63,20 @@ struct Replay<'a> {
 }
 
 /// Reads everything into an empty cache.
-pub fn recover(media: Box<dyn Media>, cache: &WatchCache) -> Result<Recovered, Fault> {
+pub fn recover(
+    media: Box<dyn Media>,
+    cache: &WatchCache,
+    recard: Option<Recard>,
+) -> Result<Recovered, Fault> {
+    let cards = recard.map_or(0, |recard| recard.version);
     let listed = media.list().map_err(|e| Fault::Io(String::new(), e))?;
     let mut numbers: Vec<u64> = listed.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     let mut replay = Replay {
         cache,
         interner: Interner::default(),
+        recard,
+        cards,
         live: 0,
         revision: 1,
         next: None,
@@ -105,6 +116,7 @@ pub fn recover(media: Box<dyn Media>, cache: &WatchCache) -> Result<Recovered, F
             cache.apply(Vec::new(), header.base);
             cache.compact(header.base);
         }
+        replay.cards = header.cards;
         let end = replay.segment(&mut reader, &name)?;
         let mut file = None;
         if end < len {
@@ -124,7 +136,7 @@ pub fn recover(media: Box<dyn Media>, cache: &WatchCache) -> Result<Recovered, F
             file = Some(reader.into_file());
         }
         segments.push_back(Segment { number, len: end });
-        tail = file;
+        tail = file.map(|file| (file, header.cards));
     }
     if let Some(first) = segments.front().filter(|first| first.number > replay.oldest.max(1)) {
         let name = file_name(first.number - 1);
@@ -135,9 +147,10 @@ pub fn recover(media: Box<dyn Media>, cache: &WatchCache) -> Result<Recovered, F
         && let Some(last) = segments.back()
     {
         let name = file_name(last.number);
-        tail = Some(media.open(&name).map_err(|e| Fault::Io(name, e))?);
+        let file = media.open(&name).map_err(|e| Fault::Io(name, e))?;
+        tail = Some((file, replay.cards));
     }
-    let log = Log::new(media, segments, tail, replay.next.unwrap_or(1));
+    let log = Log::new(media, segments, tail, replay.next.unwrap_or(1), cards);
     let Replay { revision, clean, live, interner, .. } = replay;
     Ok(Recovered { log, revision, clean, live, interner })
 }
@@ -242,7 +255,18 @@ impl Replay<'_> {
     }
 
     fn card(&mut self, record: &Record<'_>) -> Result<api::Card, &'static str> {
-        let mut card = decode_card(record).map_err(why)?;
+        let anew = match self.recard {
+            Some(recard) if recard.version != self.cards => {
+                (recard.make)(record.resource, record.json)
+            }
+            _ => None,
+        };
+        let of_the_key =
+            |card: &api::Card| *card.namespace == *record.namespace && *card.name == *record.name;
+        let mut card = match anew.filter(of_the_key) {
+            Some(card) => card,
+            None => decode_card(record).map_err(why)?,
+        };
         self.interner.card(&mut card);
         Ok(card)
     }

@@ -44,17 +44,23 @@ pub struct Log {
     dirty: bool,
     /// The tail takes no more.
     sealed: bool,
+    /// The version of the cards being written.
+    cards: u32,
 }
 
 impl Log {
-    /// The log as recovery found it. `tail` is the open file of the last segment.
+    /// The log as recovery found it: `tail` is the open file of the last segment, with the version of
+    /// the cards in it. Cards of another version go into a new segment.
     pub fn new(
         media: Box<dyn Media>,
         segments: VecDeque<Segment>,
-        tail: Option<Box<dyn MediaFile>>,
+        tail: Option<(Box<dyn MediaFile>, u32)>,
         next: u64,
+        cards: u32,
     ) -> Self {
-        Self { media, segments, tail, next, dirty: false, sealed: false }
+        let sealed = tail.as_ref().is_some_and(|(_, version)| *version != cards);
+        let tail = tail.map(|(file, _)| file);
+        Self { media, segments, tail, next, dirty: false, sealed, cards }
     }
 
     /// The bytes of all files.
@@ -125,8 +131,9 @@ impl Log {
     fn roll(&mut self, base: u64) -> io::Result<()> {
         let number = self.segments.back().map_or(1, |last| last.number + 1);
         let name = file_name(number);
+        let header = Header { number, base, cards: self.cards };
         let made = self.media.create(&name).and_then(|mut file| {
-            file.write_at(&Header { number, base }.encode(), 0)?;
+            file.write_at(&header.encode(), 0)?;
             file.sync()?;
             self.media.sync()?;
             Ok(file)

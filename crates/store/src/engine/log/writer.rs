@@ -29,12 +29,27 @@ use crate::write::Write;
 pub const BATCH_WRITES: usize = 1024;
 /// Bytes after which a batch takes no further write.
 pub const BATCH_BYTES: usize = 4 << 20;
+/// A larger buffer is given back.
+const BUFFER_KEPT: usize = 256 << 10;
 /// Bytes that cleaning adds to a batch at least.
 const CLEAN_MIN: usize = 64 << 10;
 /// Bytes that cleaning adds to a batch of its own.
 const CLEAN_ALONE: usize = 1 << 20;
-/// Bounds of a segment's size; between them it is a share of the data.
-const SEGMENT: (u64, u64) = (4 << 20, 64 << 20);
+
+/// Sizes on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// The smallest and the largest segment; between them it is a share of the data.
+    pub segment: (u64, u64),
+    /// Superseded bytes that are not worth cleaning up.
+    pub slack: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { segment: (4 << 20, 64 << 20), slack: 8 << 20 }
+    }
+}
 
 type Answer<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -65,6 +80,7 @@ impl Status {
 /// The writer's state.
 pub struct Core {
     dir: PathBuf,
+    tuning: Tuning,
     cache: Arc<WatchCache>,
     interner: Interner,
     log: Log,
@@ -94,12 +110,14 @@ impl Core {
         dir: PathBuf,
         recovered: Recovered,
         cache: Arc<WatchCache>,
+        tuning: Tuning,
     ) -> Result<Self, io::Error> {
         let Recovered { log, revision, clean, live, interner } = recovered;
         // Revisions that a crash may have swallowed are skipped, not used again.
         let skip = if clean { 0 } else { BATCH_WRITES as u64 };
         let mut core = Self {
             dir,
+            tuning,
             cache,
             interner,
             log,
@@ -135,7 +153,7 @@ impl Core {
     }
 
     fn roll_at(&self) -> u64 {
-        (self.live / 32).clamp(SEGMENT.0, SEGMENT.1)
+        (self.live / 32).clamp(self.tuning.segment.0, self.tuning.segment.1)
     }
 
     /// Carries requests out, as one durable batch.
@@ -191,15 +209,14 @@ impl Core {
             pending.insert(key, state);
             events.push((resource, event));
         }
-        if self.cleaner.wanted(&self.log, self.live) {
+        if self.cleaner.wanted(&self.log, self.live, self.tuning.slack) {
             let budget = (2 * batch.len()).max(CLEAN_MIN);
             let written = |key: &Key| pending.contains_key(key);
             self.cleaner.step(&self.log, &self.cache, written, &mut batch, budget);
         }
 
         let durable = self.append(&mut batch, revision);
-        batch.cut(0);
-        self.batch = batch;
+        self.keep(batch);
         match durable {
             Ok(()) => {
                 metrics::BATCH_WRITES.observe(events.len() as f64);
@@ -216,7 +233,8 @@ impl Core {
 
     /// Whether there is work without requests.
     pub fn wants_cleaning(&self) -> bool {
-        self.status.health().is_ok() && self.cleaner.wanted(&self.log, self.live)
+        let wanted = self.cleaner.wanted(&self.log, self.live, self.tuning.slack);
+        wanted && self.status.health().is_ok()
     }
 
     /// Cleans a step while nobody writes.
@@ -224,9 +242,16 @@ impl Core {
         let mut batch = std::mem::take(&mut self.batch);
         self.cleaner.step(&self.log, &self.cache, |_| false, &mut batch, CLEAN_ALONE);
         let _ = self.append(&mut batch, self.revision);
-        batch.cut(0);
-        self.batch = batch;
+        self.keep(batch);
         self.publish_size();
+    }
+
+    /// Keeps a batch's buffer for the next one, unless it is larger than usual.
+    fn keep(&mut self, mut batch: Batch) {
+        if batch.len() <= BUFFER_KEPT {
+            batch.cut(0);
+            self.batch = batch;
+        }
     }
 
     /// Notes that the log ends in order.
