@@ -1,1 +1,25 @@
-//! node.
+//! The kubelet: makes the containers of a node's pods run as their specs say, and reports how they
+//! are.
+#![allow(clippy::doc_markdown)]
+
+mod cgroups;
+pub mod config;
+pub mod containerd;
+pub mod cri;
+mod events;
+mod gate;
+mod hooks;
+mod images;
+mod kubelet;
+mod logs;
+mod machine;
+mod objects;
+mod pod;
+mod probe;
+mod registration;
+mod report;
+mod run;
+mod volumes;
+
+pub use config::Config;
+pub use run::{RunError, run};
