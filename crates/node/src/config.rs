@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The kubelet's configuration.
 #[derive(Clone, Debug)]
@@ -66,10 +67,27 @@ pub struct Server {
     pub address: IpAddr,
     /// The port; 0 for none at all.
     pub port: u16,
-    /// PEM of its certificate chain and key; without, it makes its own.
-    pub certificate: Option<(String, String)>,
+    /// Where its certificate comes from; without, it makes its own.
+    pub certificate: Option<Certificate>,
     /// PEM of the authority that issues clients' certificates; without, only tokens are taken.
     pub client_ca: Option<String>,
+}
+
+/// Gives the server's certificate chain and key as PEM. Asked again every hour, so that a renewed
+/// one is taken up.
+#[derive(Clone)]
+pub struct Certificate(pub Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>);
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate")
+    }
+}
+
+impl From<(String, String)> for Certificate {
+    fn from(pair: (String, String)) -> Self {
+        Self(Arc::new(move || Ok(pair.clone())))
+    }
 }
 
 /// Cluster-wide settings that pods see.

@@ -19,6 +19,7 @@ mod probe;
 mod registration;
 mod report;
 mod run;
+mod server;
 mod volumes;
 
 pub use config::Config;

@@ -21,7 +21,7 @@ use crate::cri::{Cri, CriError, VersionRequest};
 use crate::events;
 use crate::gate::Gate;
 use crate::images::Images;
-use crate::kubelet::{Kubelet, Message, RuntimeHealth};
+use crate::kubelet::{Kubelet, Message};
 use crate::machine::Machine;
 use crate::objects::Objects;
 use crate::pod::observed::{Observed, keys};
@@ -161,6 +161,9 @@ pub async fn run(
         cri,
         config,
     });
+    if kubelet.config.server.port != 0 {
+        crate::server::start(Arc::clone(&kubelet), stop.clone()).await.map_err(RunError::Server)?;
+    }
     tokio::spawn(registration::keep_node(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(registration::keep_lease(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(events::watch(Arc::clone(&kubelet), stop.clone()));
@@ -314,13 +317,5 @@ async fn remove_orphans(kubelet: Arc<Kubelet>, orphans: HashMap<String, Observed
         {
             let _ = std::fs::remove_dir_all(entry.path());
         }
-    }
-}
-
-/// The health with which nothing is known yet.
-impl RuntimeHealth {
-    /// Whether runtime and network are ready.
-    pub fn is_ready(&self) -> bool {
-        self.runtime.is_none() && self.network.is_none()
     }
 }

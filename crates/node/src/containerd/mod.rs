@@ -295,13 +295,18 @@ fn alive(pid: Pid) -> bool {
     stat.is_ok_and(|s| s.rsplit(')').next().is_some_and(|s| !s.trim_start().starts_with('Z')))
 }
 
+/// A descriptor whose readiness tokio tells.
+pub(crate) fn async_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is owned, by the `AsyncFd` from here on, and nothing else has it.
+    let registered = unsafe { AsyncFd::register(fd) };
+    registered.map_err(std::io::Error::from)
+}
+
 /// Waits until a process has ended, its child or not.
 async fn ended(pid: Pid) {
     let Ok(fd) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
-    #[allow(unsafe_code)]
-    // SAFETY: the descriptor is owned, by the `AsyncFd` from here on, and nothing else has it.
-    let registered = unsafe { AsyncFd::<OwnedFd>::register(fd) };
-    let Ok(fd) = registered else { return };
+    let Ok(fd) = async_fd(fd) else { return };
     let _ = fd.readable().await;
 }
 
