@@ -21,6 +21,9 @@ pub struct Condition {
     pub reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What else a kind's conditions hold: lists of conditions are written back whole.
+    #[serde(flatten)]
+    pub other: api::Map<String, api::Value>,
 }
 
 impl Condition {

@@ -16,8 +16,15 @@ mod meta;
 mod pods;
 mod refs;
 
+mod clusterrole;
 mod deployment;
+mod nodeipam;
+mod nodelifecycle;
+mod podgc;
 mod replicaset;
+mod rootca;
+mod serviceaccount;
+mod tainteviction;
 
 use api::clock::{Clock, Rng};
 use client::{Client, Informers, Shutdown};
@@ -30,13 +37,20 @@ type Start = fn(Context) -> futures_util::future::BoxFuture<'static, ()>;
 
 /// All controllers, by upstream's names.
 const CONTROLLERS: &[(&str, Start)] = &[
+    ("clusterrole-aggregation-controller", |ctx| Box::pin(clusterrole::run(ctx))),
     ("deployment-controller", |ctx| Box::pin(deployment::run(ctx))),
+    ("node-ipam-controller", |ctx| Box::pin(nodeipam::run(ctx))),
+    ("node-lifecycle-controller", |ctx| Box::pin(nodelifecycle::run(ctx))),
+    ("pod-garbage-collector-controller", |ctx| Box::pin(podgc::run(ctx))),
     ("replicaset-controller", |ctx| {
         Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicaSet))
     }),
     ("replicationcontroller-controller", |ctx| {
         Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicationController))
     }),
+    ("root-ca-certificate-publisher-controller", |ctx| Box::pin(rootca::run(ctx))),
+    ("serviceaccount-controller", |ctx| Box::pin(serviceaccount::run(ctx))),
+    ("taint-eviction-controller", |ctx| Box::pin(tainteviction::run(ctx))),
 ];
 
 /// The names that `Config::controllers` may hold.
