@@ -71,10 +71,20 @@ pub struct Type {
     pub gvk: Gvk,
     /// `x-kubernetes-unions`, as JSON.
     pub unions: Option<&'static str>,
+    /// The heads of the fields' names, so that finding one compares numbers.
+    pub(crate) heads: Box<[u64]>,
     /// Fields that are written even when they are empty, by index.
     pub(crate) always: Box<[u16]>,
     /// The protobuf form: by number, ascending.
     pub(crate) proto: Box<[ProtoItem]>,
+}
+
+/// The first eight bytes of a name as a number that sorts as the name does.
+pub(crate) fn head(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let length = name.len().min(8);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    u64::from_be_bytes(bytes)
 }
 
 /// The kinds whose body a type is.
@@ -111,7 +121,10 @@ impl Type {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
-        self.fields.binary_search_by(|f| f.name.cmp(name)).ok()
+        let head = head(name);
+        let start = self.heads.partition_point(|h| *h < head);
+        let same = self.heads[start..].iter().take_while(|h| **h == head).count();
+        (start..start + same).find(|at| self.fields[*at].name == name)
     }
 
     /// The last part of the name: `Pod`.
@@ -168,6 +181,13 @@ pub struct Field {
     pub(crate) wrapped: bool,
     /// The name of the type in type errors, where it is not the plain one.
     pub(crate) go: Option<&'static str>,
+}
+
+impl Field {
+    /// Whether it is written even when it is empty.
+    pub(crate) fn is_always(&self) -> bool {
+        self.keep_empty || (self.nested && !self.omit_zero)
+    }
 }
 
 /// `x-kubernetes-list-type`.

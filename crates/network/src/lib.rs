@@ -7,6 +7,7 @@
 pub mod cidr;
 pub mod cleanup;
 pub mod cni;
+pub mod dns;
 pub mod netlink;
 pub mod objects;
 pub mod proxy;

@@ -238,6 +238,13 @@ pub trait Admission: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// What the client is told about a write that passed, in `Warning` headers; asked after
+    /// [`Admission::validate`].
+    fn warnings(&self, write: &Write<'_>) -> Vec<String> {
+        let _ = write;
+        Vec::new()
+    }
+
     /// Looks only.
     fn validate<'a>(&'a self, write: &'a Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
         let _ = write;
@@ -301,4 +308,6 @@ pub struct Guards {
     pub allocators: Vec<std::sync::Arc<dyn Allocator>>,
     /// Service account tokens.
     pub tokens: std::sync::Arc<dyn TokenIssuer>,
+    /// Who may act as somebody else.
+    pub impersonation: std::sync::Arc<crate::authn::impersonate::Impersonation>,
 }

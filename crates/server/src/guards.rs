@@ -73,6 +73,7 @@ pub async fn assemble(
         authorizer: authz.clone(),
         admission: admission::chain(store, &authz, clock, rng),
         allocators: alloc::allocators(store, ranges, config.node_port_range, clock, rng),
+        impersonation: Arc::default(),
         tokens: Arc::new(Tokens::new(signer, store.clone(), clock.clone(), rng.clone())),
     };
     tokio::spawn({

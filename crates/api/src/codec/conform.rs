@@ -33,6 +33,26 @@ pub(crate) fn object(
     Conform { strict }.message(map, ty, &Path::ROOT)
 }
 
+/// Whether a field's value is one that is not written.
+pub(crate) fn is_left_out(field: &Field, value: &Value) -> bool {
+    if field.keep_empty || field.presence {
+        return false;
+    }
+    match (&field.ty, value) {
+        (FieldType::Ref(to), Value::Object(map)) => {
+            field.omit_zero && field.nested && *map == zero(to.get())
+        }
+        (FieldType::Time | FieldType::MicroTime, Value::Null) => field.omit_zero,
+        (FieldType::String | FieldType::Bytes, Value::String(text)) => text.is_empty(),
+        (FieldType::Bool, Value::Bool(b)) => !*b,
+        (FieldType::Int32 | FieldType::Int64, Value::Number(n)) => n.as_i64() == Some(0),
+        (FieldType::Double, Value::Number(n)) => n.as_f64() == Some(0.0),
+        (FieldType::List(_), Value::Array(items)) => items.is_empty(),
+        (FieldType::Map(_), Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
+}
+
 /// The zero of a type: the fields that are written even when they are empty.
 pub fn zero(ty: &'static Type) -> Map<String, Value> {
     let mut map = Map::new();
@@ -51,39 +71,36 @@ impl Conform<'_> {
         ty: &'static Type,
         path: &Path,
     ) -> Result<(), CodecError> {
-        let mut failed = None;
         let mut always = 0;
+        // Few fields are ever dropped; most maps need no second look-up.
+        let mut dropped: Vec<&'static str> = Vec::new();
+        let mut unknown: Vec<String> = Vec::new();
         // Keys and fields are both sorted: the next field is the first guess.
         let mut guess = 0;
-        map.retain(|key, value| {
-            if failed.is_some() {
-                return true;
-            }
+        for (key, value) in map.iter_mut() {
             if ty.fields.get(guess).is_none_or(|f| f.name != key) {
                 match ty.find(key) {
                     Some(at) => guess = at,
                     None => {
-                        self.strict.push(StrictError::Unknown(path.child(Part::Key(key)).full()));
-                        return false;
+                        unknown.push(key.clone());
+                        continue;
                     }
                 }
             }
             let field = &ty.fields[guess];
             guess += 1;
-            match self.field(value, field, ty, &path.child(Part::Field(field.name))) {
-                Ok(keep) => {
-                    let is_always = field.keep_empty || (field.nested && !field.omit_zero);
-                    always += usize::from(keep && is_always);
-                    keep
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    true
-                }
+            if self.field(value, field, ty, &path.child(Part::Field(field.name)))? {
+                always += usize::from(field.is_always());
+            } else {
+                dropped.push(field.name);
             }
-        });
-        if let Some(error) = failed {
-            return Err(error);
+        }
+        for name in dropped {
+            map.remove(name);
+        }
+        for key in unknown {
+            self.strict.push(StrictError::Unknown(path.child(Part::Key(&key)).full()));
+            map.remove(&key);
         }
         if always < ty.always.len() {
             fill(map, ty);
@@ -100,29 +117,18 @@ impl Conform<'_> {
         path: &Path,
     ) -> Result<bool, CodecError> {
         if value.is_null() {
-            if field.keep_empty || (field.nested && !field.omit_zero) {
+            if field.is_always() {
                 *value = zero_of(field);
                 return Ok(true);
             }
             return Ok(false);
         }
         self.value(value, &field.ty, field.go, owner, path)?;
-        if field.keep_empty || field.presence {
-            return Ok(true);
+        // An empty list that is always written comes back from storage as null.
+        if field.keep_empty && value.as_array().is_some_and(Vec::is_empty) && !tells_empty(owner) {
+            *value = Value::Null;
         }
-        Ok(match (&field.ty, &*value) {
-            (FieldType::Ref(to), Value::Object(map)) => {
-                !field.omit_zero || !field.nested || *map != zero(to.get())
-            }
-            (FieldType::Time | FieldType::MicroTime, Value::Null) => !field.omit_zero,
-            (FieldType::String | FieldType::Bytes, Value::String(text)) => !text.is_empty(),
-            (FieldType::Bool, Value::Bool(b)) => *b,
-            (FieldType::Int32 | FieldType::Int64, Value::Number(n)) => n.as_i64() != Some(0),
-            (FieldType::Double, Value::Number(n)) => n.as_f64() != Some(0.0),
-            (FieldType::List(_), Value::Array(items)) => !items.is_empty(),
-            (FieldType::Map(_), Value::Object(map)) => !map.is_empty(),
-            _ => true,
-        })
+        Ok(!is_left_out(field, value))
     }
 
     fn value(
@@ -264,6 +270,14 @@ fn fill(map: &mut Map<String, Value>, ty: &'static Type) {
             map.insert(field.name.to_owned(), zero_of(field));
         }
     }
+}
+
+/// Types that upstream does not store as protobuf, which cannot tell empty from absent: two groups,
+/// and lists of objects, which it does not store at all.
+fn tells_empty(ty: &Type) -> bool {
+    ty.name.starts_with("io.k8s.apiextensions-apiserver.")
+        || (ty.name.ends_with("List") && ty.field("items").is_some())
+        || ty.name.starts_with("io.k8s.kube-aggregator.")
 }
 
 fn zero_of(field: &'static Field) -> Value {

@@ -316,26 +316,22 @@ impl<'t> Reader<'t> {
     /// The rest of a string whose quote has been read.
     fn string(&mut self) -> Result<Cow<'t, str>, CodecError> {
         let start = self.at;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    let text = &self.text[start..self.at];
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(text));
-                }
-                Some(b'\\') => break,
-                Some(c) if c < 0x20 => return Err(self.unexpected(c, "in string literal")),
-                Some(_) => self.at += 1,
-                None => return Err(Self::end()),
+        self.at += self.plain();
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                return Ok(Cow::Borrowed(text));
             }
+            Some(b'\\') => {}
+            Some(c) => return Err(self.unexpected(c, "in string literal")),
+            None => return Err(Self::end()),
         }
         let mut out = String::with_capacity(self.at - start + 32);
         out.push_str(&self.text[start..self.at]);
         loop {
             let run = self.at;
-            while self.peek().is_some_and(|c| c != b'"' && c != b'\\' && c >= 0x20) {
-                self.at += 1;
-            }
+            self.at += self.plain();
             out.push_str(&self.text[run..self.at]);
             match self.peek() {
                 Some(b'"') => {
@@ -350,6 +346,12 @@ impl<'t> Reader<'t> {
                 None => return Err(Self::end()),
             }
         }
+    }
+
+    /// How many of the next bytes stand for themselves in a string.
+    fn plain(&self) -> usize {
+        let rest = &self.bytes[self.at..];
+        rest.iter().position(|c| *c == b'"' || *c == b'\\' || *c < 0x20).unwrap_or(rest.len())
     }
 
     fn escape(&mut self, out: &mut String) -> Result<(), CodecError> {

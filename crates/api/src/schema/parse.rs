@@ -69,6 +69,7 @@ fn head(name: &'static str, line: &'static str) -> Type {
         atomic: false,
         gvk: Gvk::None,
         unions: None,
+        heads: Box::default(),
         always: Box::default(),
         proto: Box::default(),
     };
@@ -200,12 +201,9 @@ fn finish(types: &mut [Type], fields: &mut Vec<Field>) {
     let Some(ty) = types.last_mut() else { return };
     fields.sort_by_key(|f| f.name);
     ty.fields = std::mem::take(fields).into_boxed_slice();
-    ty.always = (0..ty.fields.len() as u16)
-        .filter(|at| {
-            let field = &ty.fields[usize::from(*at)];
-            field.keep_empty || (field.nested && !field.omit_zero)
-        })
-        .collect();
+    ty.heads = ty.fields.iter().map(|f| super::head(f.name)).collect();
+    ty.always =
+        (0..ty.fields.len() as u16).filter(|at| ty.fields[usize::from(*at)].is_always()).collect();
     let mut items = Vec::new();
     for (at, field) in ty.fields.iter().enumerate() {
         if !field.proto.is_empty() {

@@ -146,11 +146,6 @@ impl Proxy {
             zone: String::new(),
             answered_here: config.answered_here.clone(),
         };
-        for cidr in &config.service_cidrs {
-            if let Err(error) = route_services(*cidr) {
-                tracing::warn!(%cidr, %error, "no route for services");
-            }
-        }
         Ok(Self {
             clock,
             healthy,
@@ -308,6 +303,14 @@ impl Proxy {
             if self.rebuild { self.state.rebuild() } else { self.state.transaction(&change) };
         let (socket, family) = (self.socket.clone(), self.state.family());
         let cleaned = blocking(move || commit(&socket, family, batch, &suspects)).await?;
+        if self.rebuild {
+            // Only now: before there are rules, such a route would lead connections in circles.
+            for cidr in &self.config.service_cidrs {
+                if let Err(error) = route_services(*cidr) {
+                    tracing::warn!(%cidr, %error, "no route for services");
+                }
+            }
+        }
         self.rebuild = false;
         self.healthy.store(true, Ordering::Relaxed);
         metrics::STALE_FLOWS.inc_by(cleaned as u64);

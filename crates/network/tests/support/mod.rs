@@ -33,6 +33,11 @@ impl Namespace {
         made.map(Self)
     }
 
+    /// Another handle on it.
+    pub fn another(&self) -> Self {
+        Self(self.0.try_clone().expect("clones"))
+    }
+
     /// A path that names it for this process's children and threads.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())

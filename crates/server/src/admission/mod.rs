@@ -1,4 +1,24 @@
-//! Admission: what a write may contain, and what is filled in.
+//! Admission: what a write may contain, and what is filled in. One plugin a file, named as upstream
+//! names it; the order is upstream's.
+//!
+//! Not here: validation of fields (`api::validate`), or when plugins run (`registry`).
+
+mod certificates;
+mod default_class;
+mod default_tolerations;
+mod limit_ranger;
+mod lookup;
+mod namespace_lifecycle;
+mod node_restriction;
+mod node_taint;
+mod pod_security;
+mod priority;
+mod protection;
+mod quota;
+mod resize;
+mod runtime_class;
+mod service_account;
+mod topology;
 
 use std::sync::Arc;
 
@@ -8,13 +28,39 @@ use store::Store;
 use crate::authz::Authz;
 use crate::authz::rbac::Escalation;
 use crate::gate::Admission;
+use lookup::Lookup;
 
-/// The plugins in the order they run.
+/// The plugins in the order they run. Policies (CEL) and webhooks stand between what fills in and
+/// the quota, which must see the final object.
 pub fn chain(
-    _store: &Store,
+    store: &Store,
     authz: &Arc<Authz>,
-    _clock: &Clock,
-    _rng: &Rng,
+    clock: &Clock,
+    rng: &Rng,
 ) -> Vec<Arc<dyn Admission>> {
-    vec![Arc::new(Escalation(authz.clone()))]
+    let look = Lookup::new(store);
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle(look.clone())),
+        Arc::new(limit_ranger::LimitRanger(look.clone())),
+        Arc::new(service_account::ServiceAccount { look: look.clone(), rng: rng.clone() }),
+        Arc::new(node_restriction::NodeRestriction { look: look.clone(), authz: authz.clone() }),
+        Arc::new(node_taint::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity(look.clone())),
+        Arc::new(priority::Priority(look.clone())),
+        Arc::new(default_tolerations::DefaultTolerationSeconds),
+        Arc::new(default_class::DefaultStorageClass(look.clone())),
+        Arc::new(protection::StorageObjectInUseProtection),
+        Arc::new(resize::PersistentVolumeClaimResize(look.clone())),
+        Arc::new(runtime_class::RuntimeClass(look.clone())),
+        Arc::new(certificates::CertificateApproval(authz.clone())),
+        Arc::new(certificates::CertificateSigning(authz.clone())),
+        Arc::new(certificates::CertificateSubjectRestriction),
+        Arc::new(default_class::DefaultIngressClass(look.clone())),
+        Arc::new(topology::PodTopologyLabels(look)),
+        Arc::new(Escalation(authz.clone())),
+        Arc::new(quota::ResourceQuota::new(store, clock)),
+    ]
 }
+
+#[cfg(test)]
+mod tests;

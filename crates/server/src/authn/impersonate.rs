@@ -288,3 +288,86 @@ fn ensure(user: &mut UserInfo, group: &str) {
         user.groups.push(group.to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Allows what is listed: verb, resource, name.
+    struct Only(&'static [(&'static str, &'static str, &'static str)]);
+
+    impl Authorizer for Only {
+        fn authorize(&self, a: &Attributes<'_>) -> Decision {
+            let held = self.0.iter().any(|(verb, resource, name)| {
+                *verb == a.verb && *resource == a.resource && (*name == "*" || *name == a.name)
+            });
+            if held { Decision::Allow(String::new()) } else { Decision::NoOpinion(String::new()) }
+        }
+
+        fn rules(&self, _: &UserInfo, _: &str) -> crate::gate::Rules {
+            crate::gate::Rules::default()
+        }
+    }
+
+    fn ask(rights: Only, headers: &[(&'static str, &str)]) -> Result<Option<UserInfo>, ApiError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header"));
+        }
+        let user = UserInfo::new("alice", &[]);
+        let attributes = Attributes {
+            user: Cow::Borrowed(&user),
+            verb: "list",
+            resource: "pods",
+            resource_request: true,
+            ..Attributes::default()
+        };
+        Impersonation::default().user(&map, &attributes, &rights)
+    }
+
+    #[test]
+    fn plain_and_constrained_modes() {
+        let bob = [("impersonate-user", "bob")];
+        let plain = ask(Only(&[("impersonate", "users", "bob")]), &bob).expect("allowed");
+        assert_eq!(plain.expect("somebody").groups, ["system:authenticated"]);
+        let constrained = Only(&[
+            ("impersonate-on:user-info:list", "pods", "*"),
+            ("impersonate:user-info", "users", "bob"),
+        ]);
+        assert!(ask(constrained, &bob).expect("allowed").is_some());
+        // The right to act on pods as somebody is no right to be somebody.
+        let half = Only(&[("impersonate-on:user-info:list", "pods", "*")]);
+        assert!(ask(half, &bob).is_err());
+        let error = ask(Only(&[]), &bob).expect_err("refused");
+        assert!(error.message.contains("cannot impersonate-on:user-info:list"), "{error}");
+    }
+
+    #[test]
+    fn constrained_modes_never_make_superusers() {
+        let everything = &[
+            ("impersonate-on:user-info:list", "pods", "*"),
+            ("impersonate:user-info", "users", "*"),
+            ("impersonate:user-info", "groups", "*"),
+        ];
+        let masters = [("impersonate-user", "bob"), ("impersonate-group", "system:masters")];
+        assert!(ask(Only(everything), &masters).is_err());
+        let others = [("impersonate-user", "bob"), ("impersonate-group", "dev")];
+        let user = ask(Only(everything), &others).expect("allowed").expect("somebody");
+        assert_eq!(user.groups, ["dev", "system:authenticated"]);
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(ask(Only(&[]), &[]).expect("nothing asked"), None);
+        assert_eq!(ask(Only(&[]), &[("impersonate-group", "x")]).expect_err("no user").code, 400);
+        let all =
+            Only(&[("impersonate", "serviceaccounts", "*"), ("impersonate", "userextras", "*")]);
+        let asked = [
+            ("impersonate-user", "system:serviceaccount:a:b"),
+            ("impersonate-extra-acme.com%2fp", "v"),
+        ];
+        let user = ask(all, &asked).expect("allowed").expect("somebody");
+        assert_eq!(user.extra["acme.com/p"], ["v"]);
+        assert_eq!(user.groups[1], "system:serviceaccounts:a");
+    }
+}

@@ -41,6 +41,12 @@ impl Authz {
 }
 
 impl Authz {
+    /// Applies what the indexes have not seen yet; whether there was anything. Asked before a
+    /// refusal stands.
+    pub fn catch_up(&self) -> bool {
+        self.feed.drain(self)
+    }
+
     fn decide(&self, attributes: &Attributes<'_>) -> Decision {
         let first = match self.nodes.authorize(attributes) {
             Decision::NoOpinion(reason) => reason,
@@ -63,7 +69,7 @@ impl Authorizer for Authz {
             return Decision::Allow(String::new());
         }
         let decision = self.decide(attributes);
-        if !decision.allowed() && self.feed.drain(self) {
+        if !decision.allowed() && self.catch_up() {
             return self.decide(attributes);
         }
         decision

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
+use super::super::conform::is_left_out;
 use super::super::{CodecError, MAX_DEPTH};
 use super::wire::{Reader, Wire};
 use crate::codec::json;
@@ -77,7 +78,12 @@ fn one(
         }
         ty => {
             let value = read(wire, ty, depth)?;
-            map.insert(field.name.to_owned(), value);
+            // Protobuf carries what is empty; JSON does not. (A later value replaces an earlier.)
+            if is_left_out(field, &value) {
+                map.remove(field.name);
+            } else {
+                map.insert(field.name.to_owned(), value);
+            }
             Ok(())
         }
     }

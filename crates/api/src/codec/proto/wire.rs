@@ -68,7 +68,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
-        let (head, rest) = self.rest.split_at_checked(length).ok_or(broken("unexpected EOF"))?;
+        let (head, rest) =
+            self.rest.split_at_checked(length).ok_or_else(|| broken("unexpected EOF"))?;
         self.rest = rest;
         Ok(head)
     }

@@ -22,8 +22,12 @@ pub struct Escalation(pub Arc<Authz>);
 impl Escalation {
     /// Whether the user holds all of `wanted` in the namespace; else the refusal's words.
     fn confirm(&self, user: &UserInfo, namespace: &str, wanted: &[Rule]) -> Result<(), String> {
-        let (owned, errors) = self.0.rbac.rules_of(user, namespace);
-        let missing = rule::missing(&owned, wanted);
+        let (mut owned, mut errors) = self.0.rbac.rules_of(user, namespace);
+        let mut missing = rule::missing(&owned, wanted);
+        if !missing.is_empty() && self.0.catch_up() {
+            (owned, errors) = self.0.rbac.rules_of(user, namespace);
+            missing = rule::missing(&owned, wanted);
+        }
         if missing.is_empty() {
             return Ok(());
         }
@@ -70,7 +74,9 @@ impl Escalation {
             if self.may(write, "bind", resource, &name) {
                 return Ok(());
             }
-            let Ok(rules) = self.0.rbac.role(write.namespace, cluster, &name) else {
+            let role = || self.0.rbac.role(write.namespace, cluster, &name);
+            let found = role().or_else(|why| if self.0.catch_up() { role() } else { Err(why) });
+            let Ok(rules) = found else {
                 return Err(ApiError::not_found(GROUP, resource, &name));
             };
             return self.confirm(write.user, write.namespace, &rules).map_err(refuse);
