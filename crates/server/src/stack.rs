@@ -12,6 +12,7 @@ use http::request::Parts;
 use prometheus::{HistogramVec, IntCounterVec, register_histogram_vec, register_int_counter_vec};
 use rustls::pki_types::CertificateDer;
 
+use crate::authz::forbidden;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{accept, gzip};
 use crate::endpoints;
@@ -93,9 +94,15 @@ async fn guard(
     media: accept::Media,
 ) -> Result<Reply, ApiError> {
     let user = authenticate(server, origin, &parts)?;
-    let user = impersonate(server, user, &parts)?;
+    let guards = &server.guards;
+    let other = guards.impersonation.user(
+        &parts.headers,
+        &attributes(&user, &info),
+        &*guards.authorizer,
+    )?;
+    let user = other.unwrap_or(user);
     let seat = server.flow.admit(&user, &info).await?;
-    authorize(server, &user, &info)?;
+    check(server, &attributes(&user, &info))?;
     let params = Params::parse(parts.uri.query().unwrap_or(""));
     let request = Request { parts, body, info, params, user, media };
     let reply = route(server, request).await;
@@ -118,9 +125,9 @@ fn authenticate(server: &Server, origin: &Origin, parts: &Parts) -> Result<UserI
     }
 }
 
-/// Whether a request may pass; the error is its answer.
-fn authorize(server: &Server, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
-    let attributes = Attributes {
+/// What a request asks for, as authorizers see it.
+fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'a> {
+    Attributes {
         user: Cow::Borrowed(user),
         verb: info.verb,
         resource_request: info.is_resource,
@@ -133,112 +140,15 @@ fn authorize(server: &Server, user: &UserInfo, info: &RequestInfo) -> Result<(),
         name: &info.name,
         field_selector: &info.field_selector,
         label_selector: &info.label_selector,
-    };
-    check(server, &attributes)
+    }
 }
 
 /// The answer of the authorizer as an error where it does not allow.
 pub fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), ApiError> {
     match server.guards.authorizer.authorize(attributes) {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason)),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(attributes, &reason)),
     }
-}
-
-/// `pods is forbidden: User "x" cannot list resource …`.
-fn refusal(a: &Attributes<'_>, reason: &str) -> ApiError {
-    let user = &a.user.name;
-    let suffix = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    if !a.resource_request {
-        let message =
-            format!("forbidden: User {user:?} cannot {} path {:?}{suffix}", a.verb, a.path);
-        return respond::generic(Reason::Forbidden, message);
-    }
-    let mut resource = a.resource.to_owned();
-    if !a.subresource.is_empty() {
-        resource = format!("{resource}/{}", a.subresource);
-    }
-    let place = if a.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {:?}", a.namespace)
-    };
-    let why = format!(
-        "User {user:?} cannot {} resource {resource:?} in API group {:?} {place}{suffix}",
-        a.verb, a.group
-    );
-    ApiError::forbidden(a.group, a.resource, a.name, &why)
-}
-
-/// `Impersonate-*` headers: the request goes on as somebody else, if the user may do that.
-fn impersonate(server: &Server, user: UserInfo, parts: &Parts) -> Result<UserInfo, ApiError> {
-    let values = |name: &str| -> Vec<String> {
-        let lines = parts.headers.get_all(name).iter();
-        lines.filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
-    };
-    let name = values("impersonate-user").into_iter().next().unwrap_or_default();
-    let uid = values("impersonate-uid").into_iter().next().unwrap_or_default();
-    let groups = values("impersonate-group");
-    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
-    for (header, value) in &parts.headers {
-        if let Some(key) = header.as_str().strip_prefix("impersonate-extra-") {
-            let key = crate::request::percent_decode(key, false).to_lowercase();
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            extra.entry(key).or_default().push(value);
-        }
-    }
-    if name.is_empty() {
-        if !groups.is_empty() || !extra.is_empty() || !uid.is_empty() {
-            let message = "requested [{Group/UID/Extra}] without impersonating a user".to_owned();
-            return Err(ApiError::internal(message));
-        }
-        return Ok(user);
-    }
-    let may = |resource: &str, sub: &str, group: &str, namespace: &str, name: &str| {
-        let attributes = Attributes {
-            user: Cow::Borrowed(&user),
-            verb: "impersonate",
-            resource_request: true,
-            group,
-            version: "v1",
-            resource,
-            subresource: sub,
-            namespace,
-            name,
-            ..Attributes::default()
-        };
-        check(server, &attributes)
-    };
-    let account = name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'))
-        .map(|(namespace, account)| (namespace.to_owned(), account.to_owned()));
-    match &account {
-        Some((namespace, account)) => may("serviceaccounts", "", "", namespace, account)?,
-        None => may("users", "", "", "", &name)?,
-    }
-    for group in &groups {
-        may("groups", "", "", "", group)?;
-    }
-    for (key, values) in &extra {
-        for value in values {
-            may("userextras", key, "authentication.k8s.io", "", value)?;
-        }
-    }
-    if !uid.is_empty() {
-        may("uids", "", "authentication.k8s.io", "", &uid)?;
-    }
-    let mut all = groups;
-    if let (Some((namespace, _)), true) = (&account, all.is_empty()) {
-        all.push("system:serviceaccounts".to_owned());
-        all.push(format!("system:serviceaccounts:{namespace}"));
-    }
-    let everyone =
-        if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
-    if !all.iter().any(|g| g == everyone) {
-        all.push(everyone.to_owned());
-    }
-    Ok(UserInfo { name, uid, groups: all, extra })
 }
 
 /// To the registry or to one of the other endpoints.

@@ -13,14 +13,12 @@ use crate::gate::{Attributes, Authenticator, Authorizer, Decision, UserInfo};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
-/// Answers a review of any kind; `None` where `kind` is none. `namespace` is the request's.
+/// Answers a review of any kind; `None` where `kind` is none.
 pub fn review(
     kind: &str,
     mut object: Object,
-    namespace: &str,
     user: &UserInfo,
-    authenticator: &dyn Authenticator,
-    authorizer: &dyn Authorizer,
+    (authenticator, authorizer): (&dyn Authenticator, &dyn Authorizer),
     clock: &Clock,
 ) -> Option<Result<Object, ApiError>> {
     Some(match kind {
@@ -30,9 +28,9 @@ pub fn review(
             object.0.insert("status".into(), json!({"userInfo": user.to_value()}));
             Ok(object)
         }
-        "SubjectAccessReview" => access(object, None, None, authorizer),
-        "LocalSubjectAccessReview" => access(object, Some(namespace), None, authorizer),
-        "SelfSubjectAccessReview" => access(object, None, Some(user), authorizer),
+        "SubjectAccessReview" => access(object, false, None, authorizer),
+        "LocalSubjectAccessReview" => access(object, true, None, authorizer),
+        "SelfSubjectAccessReview" => access(object, false, Some(user), authorizer),
         "SelfSubjectRulesReview" => rules(&object, user, authorizer),
         _ => return None,
     })
@@ -66,11 +64,11 @@ fn texts(list: Option<&Value>) -> Vec<String> {
 
 fn access(
     mut object: Object,
-    local: Option<&str>,
+    local: bool,
     asker: Option<&UserInfo>,
     authorizer: &dyn Authorizer,
 ) -> Result<Object, ApiError> {
-    let causes = access_faults(&object, local.is_some(), asker.is_some());
+    let causes = access_faults(&object, local, asker.is_some());
     if !causes.is_empty() {
         // Upstream names no kind here.
         return Err(ApiError::invalid(AUTHORIZATION, "", "", causes));

@@ -130,7 +130,9 @@ pub fn forbidden(a: &Attributes<'_>, reason: &str) -> ApiError {
     if a.resource_request {
         return ApiError::forbidden(a.group, a.resource, a.name, &why);
     }
-    ApiError::new(api::Reason::Forbidden, format!("forbidden: {why}"))
+    let mut error = ApiError::new(api::Reason::Forbidden, format!("forbidden: {why}"));
+    error.generic = true;
+    error
 }
 
 #[cfg(test)]

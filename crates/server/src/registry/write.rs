@@ -135,6 +135,7 @@ impl Context<'_> {
         };
         for plugin in plugins {
             plugin.validate(&write).await?;
+            self.warnings.extend(plugin.warnings(&write));
         }
         Ok(())
     }
