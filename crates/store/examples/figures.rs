@@ -1,6 +1,6 @@
 //! Prints what the store does on this machine: commits, fan-out, lists, memory, opening.
 //!
-//! `cargo run --release -p isopod-store --example figures [directory | memory]`
+//! `cargo run --release -p isopod-store --example figures [directory | memory | million]`
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,8 +145,72 @@ async fn memory() {
     );
 }
 
+/// A million small objects: loaded, listed in pages, watched, opened again.
+async fn million(dir: PathBuf) {
+    let small = |i: usize| {
+        let mut write = pod(i);
+        if let Change::Put { bytes, .. } = &mut write.change {
+            let mut short = bytes.slice(..bytes.len() - 2150).to_vec();
+            short.extend_from_slice(b"\"}");
+            *bytes = short.into();
+        }
+        write
+    };
+    let count = 1_000_000;
+    let store = Store::open(Options::new(&dir)).expect("opened");
+    let start = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..256)
+        .map(|_| {
+            let (store, next) = (store.clone(), next.clone());
+            tokio::spawn(async move {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    if i >= count {
+                        break;
+                    }
+                    store.commit(small(i)).await.expect("written");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("joined");
+    }
+    let cache = store.resource("pods");
+    let bytes: usize = cache.list(None).iter().map(|e| e.json.len()).sum();
+    let took = start.elapsed();
+    println!("{count} objects of {} B created: {took:?}; {:?}", bytes / count, store.size());
+    let beyond = (resident() as f64 - bytes as f64) / count as f64;
+    println!("resident {} MiB: {beyond:.0} B an entry beyond its bytes", resident() >> 20);
+    let start = Instant::now();
+    let (revision, mut after, mut pages) = (store.revision(), None::<(String, String)>, 0);
+    loop {
+        let position = after.as_ref().map(|(ns, name)| (ns.as_str(), name.as_str()));
+        let page = cache.list_at(revision, None, position).expect("kept");
+        let Some(last) = page.iter().take(500).last() else { break };
+        after = Some((last.card.namespace.to_string(), last.card.name.to_string()));
+        pages += 1;
+        if pages % 200 == 0 {
+            store.commit(small(pages)).await.expect("written");
+        }
+    }
+    println!("{pages} pages of 500 at one revision: {:?}", start.elapsed());
+    let rate = fan_out(&store, 200, 10_000, 64).await;
+    println!("fan-out beside them, 200 watchers: {rate:.0} events/s");
+    store.close().await;
+    drop(cache);
+    let start = Instant::now();
+    let store = Store::open(Options::new(&dir)).expect("opened");
+    println!("opened again: {:?}, {} objects", start.elapsed(), store.resource("pods").len());
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
 #[tokio::main]
 async fn main() {
+    if std::env::args().nth(1).as_deref() == Some("million") {
+        return million(std::env::temp_dir().join("isopod-figures-million")).await;
+    }
     if std::env::args().nth(1).as_deref() == Some("memory") {
         return memory().await;
     }

@@ -101,11 +101,11 @@ impl Write {
         if parts.iter().any(|part| part.len() > KEY_PART_MAX) {
             return Err(CommitError::Invalid("a part of the key is too long".to_owned()));
         }
-        if let Change::Put { card, .. } = &self.change {
-            if card.namespace != self.key.namespace || card.name != self.key.name {
-                let text = format!("the card names {}/{}", card.namespace, card.name);
-                return Err(CommitError::Invalid(format!("key {}: {text}", self.key)));
-            }
+        if let Change::Put { card, .. } = &self.change
+            && (card.namespace != self.key.namespace || card.name != self.key.name)
+        {
+            let text = format!("the card names {}/{}", card.namespace, card.name);
+            return Err(CommitError::Invalid(format!("key {}: {text}", self.key)));
         }
         Ok(())
     }

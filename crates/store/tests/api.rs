@@ -77,8 +77,8 @@ async fn watch_list_and_time_travel() {
     assert_eq!(page.to_vec().len(), 1);
 
     store.compact(4).await.expect("compacted");
-    assert_eq!(pods.list_at(3, None, None).map(|_| ()).unwrap_err().oldest, 4);
-    assert_eq!(pods.watch(3).map(|_| ()).unwrap_err().oldest, 4);
+    assert_eq!(pods.list_at(3, None, None).map(|_| ()).expect_err("expired").oldest, 4);
+    assert_eq!(pods.watch(3).map(|_| ()).expect_err("expired").oldest, 4);
     assert_eq!(names(4), [("a".to_owned(), 3), ("b".to_owned(), 4)]);
     let mut rest = pods.watch(4).expect("kept");
     assert_eq!(rest.next_batch().await.expect("events").len(), 2);

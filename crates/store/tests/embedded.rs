@@ -49,7 +49,7 @@ async fn everything_is_there_again() {
 
     let store = open(dir.path());
     assert_eq!(store.compacted(), 103);
-    assert_eq!(store.resource("pods").watch(102).map(|_| ()).unwrap_err().oldest, 103);
+    assert_eq!(store.resource("pods").watch(102).map(|_| ()).expect_err("expired").oldest, 103);
 }
 
 #[tokio::test]

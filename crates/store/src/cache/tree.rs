@@ -96,11 +96,10 @@ impl Tree {
     pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let (namespace, name) = (&*entry.card.namespace, &*entry.card.name);
         let (mut leaf, mut index) = self.position(namespace, name);
-        if let Some(found) = self.at((leaf, index)) {
-            if order(found, namespace, name).is_eq() {
-                let slot = &mut Arc::make_mut(&mut self.leaves[leaf])[index];
-                return Some(std::mem::replace(slot, entry));
-            }
+        let found = self.at((leaf, index));
+        if found.is_some_and(|found| order(found, namespace, name).is_eq()) {
+            let slot = &mut Arc::make_mut(&mut self.leaves[leaf])[index];
+            return Some(std::mem::replace(slot, entry));
         }
         // At the start of a leaf the end of the one before is the same place, and has the room.
         if index == 0 && leaf > 0 {
@@ -196,7 +195,7 @@ mod tests {
     fn behaves_as_a_map() {
         let rng = api::clock::Rng::seeded(11);
         let (mut tree, mut model) = (Tree::default(), BTreeMap::new());
-        let mut kept: Vec<(Tree, Vec<(String, String, u64)>)> = Vec::new();
+        let mut kept = Vec::new();
         for revision in 0..40_000u64 {
             // Grows first, then shrinks.
             let grow = if revision < 20_000 { 3 } else { 1 };

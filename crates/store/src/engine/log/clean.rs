@@ -3,9 +3,9 @@
 //!
 //! Always the oldest one: so a removal's record can be dropped with its segment, because no older
 //! segment is left that could hold the object. Cleaning begins when more than half of the log is
-//! superseded, so a byte is moved about once in its life, and the disk holds at most about twice
-//! the present objects plus [`Tuning::slack`](super::writer::Tuning). It rides along with the writers' batches, in small steps, and
-//! goes on alone when nobody writes.
+//! superseded, so a byte is moved about once in its life, and the disk holds at most about twice the
+//! present objects plus [`Tuning::slack`](super::writer::Tuning). It rides along with the writers'
+//! batches, in small steps, and goes on alone when nobody writes.
 //!
 //! Not here: what "present" means (the watch cache says).
 
@@ -109,11 +109,11 @@ impl Cleaner {
     /// The batch is durable: drops the segment if that was its last part.
     pub fn commit(&mut self, log: &mut Log) {
         self.done = self.ahead;
-        if std::mem::take(&mut self.finishes) {
-            if let Err(error) = log.drop_oldest() {
-                tracing::error!(%error, "cannot remove a log segment: no more cleaning until a restart");
-                self.broken = true;
-            }
+        if std::mem::take(&mut self.finishes)
+            && let Err(error) = log.drop_oldest()
+        {
+            tracing::error!(%error, "cannot remove a log segment: no more cleaning until a restart");
+            self.broken = true;
         }
     }
 

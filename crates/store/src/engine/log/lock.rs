@@ -34,12 +34,18 @@ impl DirLock {
     pub fn acquire(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("LOCK");
         let failed = |source| open_error(dir, &path, source);
+        let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
         match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
             // An existing file in the way.
             Err(source) if source.kind() == ErrorKind::AlreadyExists => {
                 return Err(OpenError::NotWritable { dir: dir.to_owned(), source });
             }
             other => other.map_err(failed)?,
+        }
+        // A new directory is only durable with its entry in its parent.
+        for parent in missing.iter().filter_map(|path| path.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -24,7 +24,7 @@ pub trait Media: Send + 'static {
 /// A file.
 pub trait MediaFile: Send {
     /// Its length.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Reads up to the buffer's length; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all bytes; on an error some may have been.
@@ -85,7 +85,7 @@ impl Media for Disk {
 }
 
 impl MediaFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

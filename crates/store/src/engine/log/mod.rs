@@ -15,12 +15,10 @@
 //! - a revision lost with an incomplete batch is not given again: unless the log ends with an
 //!   orderly close, the next opening skips as many as a batch can hold, and notes that first.
 
-pub mod clean;
-pub mod format;
+mod clean;
+mod format;
 mod lock;
-
-pub use self::lock::holder;
-pub mod media;
+mod media;
 mod recover;
 mod segments;
 #[cfg(test)]
@@ -39,6 +37,7 @@ use api::Entry;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+pub use self::lock::holder;
 use self::lock::{DirLock, open_error};
 use self::recover::Fault;
 use self::writer::{BATCH_BYTES, BATCH_WRITES, Core, Request, Status, Tuning};
@@ -195,7 +194,7 @@ impl Engine for LogEngine {
     }
 
     fn commit(&self, write: Write) -> BoxFuture<'static, Result<Arc<Entry>, CommitError>> {
-        self.submit(|answer| Request::Write(write, answer))
+        self.submit(|answer| Request::Write(Box::new(write), answer))
     }
 
     fn latest(&self) -> BoxFuture<'static, Result<u64, CommitError>> {

@@ -96,7 +96,7 @@ pub fn recover(
         }
         let last = index + 1 == numbers.len();
         let file = media.open(&name).map_err(failed)?;
-        let len = file.len().map_err(failed)?;
+        let len = file.size().map_err(failed)?;
         let mut reader = Reader::new(file, Segment { number, len }, 0);
         let header = match Header::decode(reader.header().map_err(failed)?, number) {
             Ok(header) => header,

@@ -180,7 +180,7 @@ impl Media for Simulated {
 }
 
 impl MediaFile for SimulatedFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.disk.0.lock().files[self.id].current.len() as u64)
     }
 

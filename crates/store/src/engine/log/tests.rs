@@ -136,7 +136,7 @@ impl World {
                 Err(current.map(|c| c.1))
             };
             let (answer, answered) = oneshot::channel();
-            requests.push(Request::Write(write, answer));
+            requests.push(Request::Write(Box::new(write), answer));
             answers.push((answered, expected));
         }
         self.core.process(requests);

@@ -56,7 +56,7 @@ type Answer<T> = oneshot::Sender<Result<T, CommitError>>;
 /// What the writer is asked to do.
 pub enum Request {
     /// One conditional write.
-    Write(Write, Answer<Arc<Entry>>),
+    Write(Box<Write>, Answer<Arc<Entry>>),
     /// Drop history up to a revision.
     Compact(u64, Answer<()>),
 }
@@ -183,7 +183,7 @@ impl Core {
                     continue;
                 }
             };
-            let Write { key, expect, change } = write;
+            let Write { key, expect, change } = *write;
             let resource = self.cache.resource(&key.resource);
             let known = pending.get(&key).cloned();
             let in_batch = known.is_some();
