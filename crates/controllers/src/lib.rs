@@ -15,9 +15,12 @@ mod golden;
 mod meta;
 mod pods;
 mod refs;
+mod service;
 
 mod clusterrole;
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod nodeipam;
 mod nodelifecycle;
 mod podgc;
@@ -39,6 +42,8 @@ type Start = fn(Context) -> futures_util::future::BoxFuture<'static, ()>;
 const CONTROLLERS: &[(&str, Start)] = &[
     ("clusterrole-aggregation-controller", |ctx| Box::pin(clusterrole::run(ctx))),
     ("deployment-controller", |ctx| Box::pin(deployment::run(ctx))),
+    ("endpoints-controller", |ctx| Box::pin(endpoints::run(ctx))),
+    ("endpointslice-controller", |ctx| Box::pin(endpointslice::run(ctx))),
     ("node-ipam-controller", |ctx| Box::pin(nodeipam::run(ctx))),
     ("node-lifecycle-controller", |ctx| Box::pin(nodelifecycle::run(ctx))),
     ("pod-garbage-collector-controller", |ctx| Box::pin(podgc::run(ctx))),
