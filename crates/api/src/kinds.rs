@@ -151,6 +151,8 @@ pub struct Kind {
     pub default_served: bool,
     /// Published by discovery; empty for what is not stored.
     pub storage_hash: &'static str,
+    /// Whether a deletion answers with the object (else with a status).
+    pub deletion_returns_object: bool,
     /// The fields that requests may select by, as they name them.
     pub selectable: Box<[&'static str]>,
     /// What each of `selectable` is called on the index card.

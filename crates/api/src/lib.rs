@@ -14,6 +14,7 @@ pub mod intstr;
 pub mod kinds;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod resource;

@@ -16,7 +16,8 @@ const HEAD: &str = "\
 # s subresource kind verbs (group/version of the kind where it is another one).
 # Verbs: c create, d delete, x deletecollection, g get, l list, p patch, u update, w watch.
 # Attributes: short names, categories, hash of the stored version as published, store the version
-#   stored here where it is another one, type, list type, select (refusal and labels), card.
+#   stored here where it is another one, type, deleted (what a deletion
+#   answers with, where not a status), select (refusal and labels), card.
 ";
 
 /// The text of the table.
@@ -51,6 +52,18 @@ pub fn table(shared: &Path, facts: &Path) -> Result<String> {
             }
             _ => anyhow::bail!("selectable.txt: {line}"),
         };
+    }
+
+    // Kinds whose deletion answers with the object, not with a status.
+    let swagger = super::json(shared.join("openapi/swagger.json"))?;
+    let mut answers = HashSet::new();
+    for path in swagger["paths"].as_object().context("swagger.json: no paths")?.values() {
+        let delete = &path["delete"];
+        let gvk = &delete["x-kubernetes-group-version-kind"];
+        let answer = text(&delete["responses"]["200"]["schema"]["$ref"]);
+        if delete["x-kubernetes-action"] == "delete" && !answer.ends_with(".Status") {
+            answers.insert((text(&gvk["group"]), text(&gvk["version"]), text(&gvk["kind"])));
+        }
     }
 
     let groups: Vec<&Value> = items(&default_core).chain(items(&every)).collect();
@@ -121,6 +134,9 @@ pub fn table(shared: &Path, facts: &Path) -> Result<String> {
                 }
                 if let Some(of) = by_kind.get(&(group_name, v, kind)) {
                     write!(out, " type={of}")?;
+                }
+                if answers.contains(&(group_name, v, kind)) {
+                    write!(out, " deleted=object")?;
                 }
                 let key = (api_version.clone(), plural.to_owned());
                 if let Some(select) = selects.get(&key) {

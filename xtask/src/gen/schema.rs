@@ -1,6 +1,6 @@
 //! `tables/schema.txt`: every type with its fields, out of `types.json` and `facts/shapes.txt`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -14,7 +14,8 @@ const HEAD: &str = "\
 #   x int or string, r raw object, v field set, j any JSON, B A S schema or bool, array, strings;
 #   .Name a type of the package, &name any type; [] list, {} map.
 # Attributes: =n protobuf number (=a/b inside an inlined message); flags * has presence, ! written
-#   when empty, ~ nested value, ? left out when zero, + required, ^ protobuf wraps the list; the rest are key=value.
+#   when empty, ~ nested value, ? left out when zero, + required, ^ protobuf wraps the list,
+#   - published without text of its own; the rest are key=value.
 ";
 
 /// Types that are one JSON scalar, or that no table can say, by their letter.
@@ -42,7 +43,7 @@ struct Shape {
 pub fn table(shared: &Path, facts: &Path) -> Result<String> {
     let types = super::json(shared.join("types.json"))?;
     let types = types["types"].as_object().context("types.json: no types")?;
-    let defaults = defaults(shared)?;
+    let published = published(shared)?;
     let mut shapes: HashMap<String, HashMap<String, Shape>> = HashMap::new();
     for line in super::fact_lines(facts, "shapes.txt")? {
         let (name, tokens) = line.split_once(' ').context("shapes.txt: a type without fields")?;
@@ -65,7 +66,7 @@ pub fn table(shared: &Path, facts: &Path) -> Result<String> {
             }
             let none = HashMap::new();
             let shape = shapes.get(&name).unwrap_or(&none);
-            one(&mut out, package, short, facts, shape, &defaults)?;
+            one(&mut out, package, short, facts, shape, &published)?;
         }
     }
     for line in super::fact_lines(facts, "extra-types.txt")? {
@@ -80,7 +81,7 @@ fn one(
     short: &str,
     facts: &Value,
     shapes: &HashMap<String, Shape>,
-    defaults: &HashMap<(String, String), Value>,
+    published: &Published,
 ) -> Result<()> {
     write!(out, "T {short}")?;
     if let Some(gvk) = facts["gvk"].as_array() {
@@ -115,11 +116,13 @@ fn one(
             None if package.ends_with(".version") => {}
             None => bail!("{package}.{short}.{field}: no protobuf number"),
         }
+        let key = (format!("{package}.{short}"), field.clone());
+        let bare = if published.bare.contains(&key) { "-" } else { "" };
         // A list that protobuf wraps in a message of its own.
         let wrapped = if f["prototype"] == "Verbs" { "^" } else { "" };
         let plus = if required.contains(&field.as_str()) { "+" } else { "" };
-        if !shape.flags.is_empty() || !plus.is_empty() || !wrapped.is_empty() {
-            write!(out, " {}{wrapped}{plus}", shape.flags)?;
+        if !shape.flags.is_empty() || !plus.is_empty() || !wrapped.is_empty() || !bare.is_empty() {
+            write!(out, " {}{wrapped}{bare}{plus}", shape.flags)?;
         }
         if let Some(list) = f["list-type"].as_str() {
             write!(out, " list={list}")?;
@@ -137,7 +140,13 @@ fn one(
         if let Some(key) = f["patch-merge-key"].as_str() {
             write!(out, " merge={key}")?;
         }
-        if let Some(default) = defaults.get(&(format!("{package}.{short}"), field.clone())) {
+        // The zero of what is always written goes without saying.
+        let implied = |default: &Value| {
+            shape.flags.contains('!')
+                && !shape.flags.contains('*')
+                && ["".into(), 0.into(), false.into()].contains(default)
+        };
+        if let Some(default) = published.defaults.get(&key).filter(|d| !implied(d)) {
             write!(out, " default={default}")?;
         }
         if !shape.go.is_empty() {
@@ -148,27 +157,27 @@ fn one(
     Ok(())
 }
 
-/// The defaults that the published documents state, other than a type's own zero.
-fn defaults(shared: &Path) -> Result<HashMap<(String, String), Value>> {
-    let mut found = HashMap::new();
-    let swagger = super::json(shared.join("openapi/swagger.json"))?;
-    for (name, schema) in swagger["definitions"].as_object().into_iter().flatten() {
-        for (field, f) in schema["properties"].as_object().into_iter().flatten() {
-            let default = &f["default"];
-            let zero = [Value::Null, "".into(), 0.into(), false.into(), serde_json::json!({})];
-            if !zero.contains(default) {
-                found.insert((name.clone(), field.clone()), default.clone());
-            }
-        }
-    }
+/// What only the published documents say: defaults other than a type's own zero, and references that
+/// carry nothing of their own.
+#[derive(Default)]
+struct Published {
+    defaults: HashMap<(String, String), Value>,
+    bare: HashSet<(String, String)>,
+}
+
+fn published(shared: &Path) -> Result<Published> {
+    let mut found = Published::default();
+    let zeros = [Value::Null, serde_json::json!({})];
     for entry in std::fs::read_dir(shared.join("openapi/v3"))? {
         let document = super::json(entry?.path())?;
         for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
             for (field, f) in schema["properties"].as_object().into_iter().flatten() {
-                let default = &f["default"];
-                let zero = [Value::Null, "".into(), 0.into(), false.into(), serde_json::json!({})];
-                if !zero.contains(default) {
-                    found.insert((name.clone(), field.clone()), default.clone());
+                let key = (name.clone(), field.clone());
+                if !zeros.contains(&f["default"]) {
+                    found.defaults.insert(key.clone(), f["default"].clone());
+                }
+                if !f["$ref"].is_null() {
+                    found.bare.insert(key);
                 }
             }
         }

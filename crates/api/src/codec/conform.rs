@@ -124,10 +124,6 @@ impl Conform<'_> {
             return Ok(false);
         }
         self.value(value, &field.ty, field.go, owner, path)?;
-        // An empty list that is always written comes back from storage as null.
-        if field.keep_empty && value.as_array().is_some_and(Vec::is_empty) && !tells_empty(owner) {
-            *value = Value::Null;
-        }
         Ok(!is_left_out(field, value))
     }
 
@@ -270,14 +266,6 @@ fn fill(map: &mut Map<String, Value>, ty: &'static Type) {
             map.insert(field.name.to_owned(), zero_of(field));
         }
     }
-}
-
-/// Types that upstream does not store as protobuf, which cannot tell empty from absent: two groups,
-/// and lists of objects, which it does not store at all.
-fn tells_empty(ty: &Type) -> bool {
-    ty.name.starts_with("io.k8s.apiextensions-apiserver.")
-        || (ty.name.ends_with("List") && ty.field("items").is_some())
-        || ty.name.starts_with("io.k8s.kube-aggregator.")
 }
 
 fn zero_of(field: &'static Field) -> Value {

@@ -37,6 +37,7 @@ pub(super) fn table(text: &'static str) -> Table {
                     storage: (group, version),
                     default_served: served,
                     storage_hash: "",
+                    deletion_returns_object: false,
                     selectable: Box::new(["metadata.name", "metadata.namespace"]),
                     selected: Box::new(["metadata.name", "metadata.namespace"]),
                     refusal: Refusal::Default,
@@ -69,6 +70,7 @@ fn attribute(kind: &mut Kind, word: &'static str) {
     match word.split_once('=') {
         Some(("short", names)) => kind.short_names = names.split(',').collect(),
         Some(("categories", names)) => kind.categories = names.split(',').collect(),
+        Some(("deleted", what)) => kind.deletion_returns_object = what == "object",
         Some(("hash", hash)) => kind.storage_hash = hash,
         Some(("store", pair)) => {
             kind.storage = pair.split_once('/').unwrap_or((kind.group, kind.version));

@@ -112,6 +112,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
         patch: PatchStrategy::default(),
         merge_key: None,
         default: None,
+        bare: false,
         wrapped: false,
         go: None,
     };
@@ -149,6 +150,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
                         '?' => field.omit_zero = true,
                         '+' => field.required = true,
                         '^' => field.wrapped = true,
+                        '-' => field.bare = true,
                         _ => panic!("schema table: {line}"),
                     }
                 }
