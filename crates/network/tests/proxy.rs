@@ -313,6 +313,21 @@ fn session_affinity() {
     proxy.set(&sticky(100), &[ready(stays.1), ready(other.1)]);
     assert_eq!(counts(&client.0, &url, 20).keys().next(), second.keys().next());
     assert_eq!(counts(&client.0, &url, 20).len(), 1);
+    // A machine's administrator lists rules; whatever we write must not trip that up.
+    let listed =
+        machine.host.run(|| std::process::Command::new("nft").args(["list", "ruleset"]).output());
+    match listed {
+        Err(_) => println!("nft is not installed: listing not tried"),
+        Ok(listed) => {
+            let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+            assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+            assert!(
+                text.contains("remember-100") && text.contains("numgen random mod 2"),
+                "{text}"
+            );
+            println!("{text}");
+        }
+    }
     // Without affinity: both again.
     proxy.set(&service(json!({})), &[ready(a.1), ready(b.1)]);
     assert_eq!(counts(&client.0, &url, 40).len(), 2);

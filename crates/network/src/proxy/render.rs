@@ -1,12 +1,12 @@
 //! A service's plan as elements of the table's sets.
 //!
-//! Numbers for pools and classes come from outside ([`Numbers`]), so that a plan renders the same
-//! way twice. Not here: what of it is new (`state`).
+//! Not here: what of it is new (`state`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::plan::{Action, At, Entry, Pool, PortPlan, ServicePlan, Target};
-use super::table::{Class, Hide, Place, address_key, drop_class, port_key};
+use super::table::{Class, Hide, Memory, OUTSIDE, Place, Remember, address_key, port_key};
 use crate::cidr::Cidr;
 use crate::netlink::nft::{Family, Value, Verdict, pack};
 use crate::netlink::route::octets;
@@ -27,28 +27,24 @@ pub struct Element {
 pub struct Rendering {
     /// The elements, sorted by place and key.
     pub elements: Vec<Element>,
+    /// The chains that they lead to.
+    pub classes: BTreeSet<Class>,
+    /// The chains that remember their clients.
+    pub memories: BTreeSet<Remember>,
     /// Firewall chains by name, with the ranges that they let through.
-    pub firewalls: Vec<(String, Vec<Cidr>)>,
-}
-
-/// Gives out the numbers that the table is keyed by.
-pub trait Numbers {
-    /// The number of one of the service's pools.
-    fn pool(&mut self, port: &str, protocol: u8, pool: Pool) -> u32;
-    /// The number of a class.
-    fn class(&mut self, class: Class) -> u32;
-    /// The name of a firewall chain for these sources.
-    fn firewall(&mut self, at: At, protocol: u8, sources: &[Cidr]) -> String;
+    pub firewalls: BTreeMap<String, Vec<Cidr>>,
 }
 
 /// The elements of a plan.
-pub fn render(family: Family, plan: &ServicePlan, numbers: &mut impl Numbers) -> Rendering {
+pub fn render(family: Family, plan: &ServicePlan) -> Rendering {
     let mut out = Rendering::default();
     for ip in &plan.cluster_ips {
         out.add(Place::ClusterIps, octets(*ip).into(), Value::None);
     }
     for port in &plan.ports {
-        render_port(port, numbers, &mut out);
+        for entry in &port.entries {
+            render_entry(port, entry, &mut out);
+        }
         for ip in port.here.iter().filter(|ip| Family::of(**ip) == family) {
             out.add(Place::Hairpin, pack(&[&octets(*ip), &octets(*ip)]), Value::None);
         }
@@ -64,80 +60,76 @@ impl Rendering {
     }
 }
 
-fn render_port(port: &PortPlan, numbers: &mut impl Numbers, out: &mut Rendering) {
-    let uses = |pool: Pool| {
-        port.entries.iter().any(|e| match e.action {
-            Action::Internal(p) => p == pool,
-            Action::External => pool == Pool::Cluster,
-            Action::ExternalLocal => true,
-            Action::Drop | Action::Reject => false,
-        })
-    };
-    for (pool, targets) in [(Pool::Cluster, &port.cluster), (Pool::Local, &port.local)] {
-        if targets.is_empty() || !uses(pool) {
-            continue;
-        }
-        let number = numbers.pool(&port.name, port.protocol, pool);
-        for (i, target) in targets.iter().enumerate() {
-            let index = u32::try_from(i).unwrap_or(u32::MAX);
-            let key = pack(&[&number.to_ne_bytes(), &index.to_ne_bytes()]);
-            out.add(Place::Endpoints, key, Value::Bytes(target_bytes(*target)));
-            if port.affinity.is_some() {
-                let (ip, number_of_port) = *target;
-                let key = [&number.to_ne_bytes()[..], &target_bytes((ip, number_of_port))].concat();
-                out.add(Place::Live, key.into(), Value::None);
-            }
-        }
-    }
-    for entry in &port.entries {
-        render_entry(port, entry, numbers, out);
-    }
-}
-
 fn target_bytes((ip, port): Target) -> Box<[u8]> {
     pack(&[&octets(ip), &port.to_be_bytes()])
 }
 
-fn render_entry(port: &PortPlan, entry: &Entry, numbers: &mut impl Numbers, out: &mut Rendering) {
-    let key = |at: At| match at {
+fn render_entry(port: &PortPlan, entry: &Entry, out: &mut Rendering) {
+    let key = match entry.at {
         At::Address(ip, number) => address_key(ip, port.protocol, number),
         At::Node(number) => port_key(port.protocol, number),
     };
-    let (inside, outside, refused) = match entry.at {
-        At::Address(..) => (Place::Services, Place::OutsideServices, Place::Refused),
-        At::Node(_) => (Place::NodePorts, Place::OutsideNodePorts, Place::RefusedNodePorts),
+    let (inside, outside, endpoints, refused) = match entry.at {
+        At::Address(..) => {
+            (Place::Services, Place::OutsideServices, Place::Endpoints, Place::Refused)
+        }
+        At::Node(_) => (
+            Place::NodePorts,
+            Place::OutsideNodePorts,
+            Place::NodeEndpoints,
+            Place::RefusedNodePorts,
+        ),
     };
-    let mut to = |out: &mut Rendering, from: Place, pool: Pool, hide: Hide| {
+    let mut to = |from: Place, pool: Pool, hide: Hide| {
         let targets = if pool == Pool::Cluster { &port.cluster } else { &port.local };
         let size = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-        let (class, pool) = if size == 0 {
-            (drop_class(), 0)
-        } else {
-            let class = Class { from, size, hide, affinity: port.affinity };
-            (numbers.class(class), numbers.pool(&port.name, port.protocol, pool))
-        };
-        let way = pack(&[&class.to_ne_bytes(), &pool.to_ne_bytes()]);
-        out.add(from, key(entry.at), Value::Bytes(way));
+        if size == 0 {
+            out.add(from, key.clone(), Value::Verdict(Verdict::Drop));
+            return;
+        }
+        let class = Class { from, size, hide, affinity: port.affinity.is_some() };
+        out.add(from, key.clone(), Value::Verdict(Verdict::Goto(class.chain())));
+        out.classes.insert(class);
+        let first = if from == outside { OUTSIDE } else { 0 };
+        for (number, target) in (first..).zip(targets) {
+            let key = [&*key, &number.to_ne_bytes()].concat();
+            out.add(endpoints, key.into(), Value::Bytes(target_bytes(*target)));
+        }
     };
+    let served = !matches!(entry.action, Action::Drop | Action::Reject);
     match entry.action {
-        Action::Internal(pool) => to(out, inside, pool, Hide::Nobody),
-        Action::External => to(out, inside, Pool::Cluster, Hide::Everybody),
+        Action::Internal(pool) => to(inside, pool, Hide::Nobody),
+        Action::External => to(inside, Pool::Cluster, Hide::Everybody),
         Action::ExternalLocal => {
-            to(out, inside, Pool::Cluster, Hide::NotPods);
-            to(out, outside, Pool::Local, Hide::Nobody);
+            to(inside, Pool::Cluster, Hide::NotPods);
+            to(outside, Pool::Local, Hide::Nobody);
         }
-        Action::Drop => {
-            let way = pack(&[&drop_class().to_ne_bytes(), &[0; 4]]);
-            out.add(inside, key(entry.at), Value::Bytes(way));
-        }
-        Action::Reject => out.add(refused, key(entry.at), Value::None),
+        Action::Drop => out.add(inside, key.clone(), Value::Verdict(Verdict::Drop)),
+        Action::Reject => out.add(refused, key.clone(), Value::None),
+    }
+    if let Some(timeout) = port.affinity.filter(|_| served) {
+        let (place, memory) = match entry.at {
+            At::Address(..) => (Place::Sticky, Memory::Services),
+            At::Node(_) => (Place::StickyNodePorts, Memory::NodePorts),
+        };
+        let remember = Remember { memory, timeout };
+        out.add(place, key.clone(), Value::Verdict(Verdict::Goto(remember.chain())));
+        out.memories.insert(remember);
     }
     if !entry.sources.is_empty() {
-        let chain = numbers.firewall(entry.at, port.protocol, &entry.sources);
-        let verdict = Value::Verdict(Verdict::Jump(chain.clone()));
-        out.add(Place::Firewall, key(entry.at), verdict);
-        out.firewalls.push((chain, entry.sources.clone()));
+        let chain = firewall_chain(&key, &entry.sources);
+        out.add(Place::Firewall, key, Value::Verdict(Verdict::Jump(chain.clone())));
+        out.firewalls.insert(chain, entry.sources.clone());
     }
+}
+
+/// The chain's name says what is in it, so a chain never changes, and equal ones may be shared.
+fn firewall_chain(key: &[u8], sources: &[Cidr]) -> String {
+    let text = format!("{key:?} {sources:?}");
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("firewall-{hash:016x}")
 }
 
 /// The address in a key of [`Place::ClusterIps`]. For people and tests.

@@ -5,11 +5,11 @@
 //!
 //! Not here: the plans' content, and the kernel socket.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::plan::{At, Pool, ServicePlan};
-use super::render::{Element, Numbers, Rendering, render};
-use super::table::{self, Class, Layout, Place, TABLE};
+use super::plan::ServicePlan;
+use super::render::{Element, Rendering, render};
+use super::table::{self, Class, Layout, Place, Remember, TABLE};
 use crate::cidr::Cidr;
 use crate::netlink::nft::{Batch, Family, Value};
 
@@ -24,11 +24,14 @@ pub struct State {
     family: Family,
     layout: Layout,
     services: HashMap<ServiceKey, Known>,
-    classes: HashMap<Class, u32>,
+    /// The chains there are. None is ever removed: there is one for each size in use so far.
+    classes: BTreeSet<Class>,
+    memories: BTreeSet<Remember>,
     /// Who wants an element, in the order they came; the first one's data is in the kernel. More
     /// than one where services claim the same external address, or share an endpoint.
     elements: HashMap<ElementKey, Vec<(u32, Value)>>,
-    firewalls: HashSet<String>,
+    /// Firewall chains, with how many services use them.
+    firewalls: BTreeMap<String, (Vec<Cidr>, usize)>,
     next_number: u32,
 }
 
@@ -36,58 +39,18 @@ pub struct State {
 struct Known {
     number: u32,
     plan: ServicePlan,
-    pools: BTreeMap<(String, u8, Pool), u32>,
     rendering: Rendering,
-}
-
-/// Numbers for one service's rendering.
-struct Giver<'a> {
-    classes: &'a mut HashMap<Class, u32>,
-    new_classes: &'a mut Vec<(u32, Class)>,
-    pools: &'a mut BTreeMap<(String, u8, Pool), u32>,
-    next: &'a mut u32,
-    service: u32,
-}
-
-impl Giver<'_> {
-    fn fresh(next: &mut u32) -> u32 {
-        *next += 1;
-        *next
-    }
-}
-
-impl Numbers for Giver<'_> {
-    fn pool(&mut self, port: &str, protocol: u8, pool: Pool) -> u32 {
-        let key = (port.to_owned(), protocol, pool);
-        *self.pools.entry(key).or_insert_with(|| Self::fresh(self.next))
-    }
-
-    fn class(&mut self, class: Class) -> u32 {
-        *self.classes.entry(class).or_insert_with(|| {
-            let number = Self::fresh(self.next);
-            self.new_classes.push((number, class));
-            number
-        })
-    }
-
-    fn firewall(&mut self, at: At, protocol: u8, sources: &[Cidr]) -> String {
-        // The content is in the name, so a chain never has to change.
-        let text = format!("{at:?} {sources:?}");
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        format!("firewall-{}-{protocol}-{hash:016x}", self.service)
-    }
 }
 
 /// What a transaction consists of, before it is written.
 #[derive(Debug, Default)]
 pub struct Change {
-    new_classes: Vec<(u32, Class)>,
+    new_classes: BTreeSet<Class>,
+    new_memories: BTreeSet<Remember>,
     add: BTreeMap<Place, Vec<(Box<[u8]>, Value)>>,
     delete: BTreeMap<Place, Vec<Box<[u8]>>>,
-    new_firewalls: Vec<(String, Vec<Cidr>)>,
-    old_firewalls: Vec<String>,
+    new_firewalls: BTreeMap<String, Vec<Cidr>>,
+    old_firewalls: BTreeSet<String>,
 }
 
 impl Change {
@@ -103,8 +66,11 @@ impl Change {
     }
 
     fn write(&self, batch: &mut Batch, family: Family, layout: &Layout) {
-        for (number, class) in &self.new_classes {
-            table::add_class(batch, family, layout, *number, class);
+        for class in &self.new_classes {
+            table::add_class(batch, family, layout, class);
+        }
+        for remember in &self.new_memories {
+            table::add_remember(batch, family, remember);
         }
         for (name, sources) in &self.new_firewalls {
             table::add_firewall(batch, family, name, sources);
@@ -129,9 +95,10 @@ impl State {
             family,
             layout,
             services: HashMap::new(),
-            classes: HashMap::new(),
+            classes: BTreeSet::new(),
+            memories: BTreeSet::new(),
             elements: HashMap::new(),
-            firewalls: HashSet::new(),
+            firewalls: BTreeMap::new(),
             next_number: 0,
         }
     }
@@ -167,22 +134,8 @@ impl State {
                 self.next_number += 1;
                 Known { number: self.next_number, ..Known::default() }
             });
-            let rendering = render(
-                self.family,
-                &plan,
-                &mut Giver {
-                    classes: &mut self.classes,
-                    new_classes: &mut change.new_classes,
-                    pools: &mut known.pools,
-                    next: &mut self.next_number,
-                    service: known.number,
-                },
-            );
+            let rendering = render(self.family, &plan);
             self.exchange(&known, &rendering, &mut before, &mut change);
-            let used = |name: &str, protocol: u8| {
-                plan.ports.iter().any(|p| p.name == name && p.protocol == protocol)
-            };
-            known.pools.retain(|(name, protocol, _), _| used(name, *protocol));
             if plan != ServicePlan::default() {
                 known.rendering = rendering;
                 known.plan = plan;
@@ -241,14 +194,31 @@ impl State {
                 }
             }
         }
-        for (name, sources) in &new.firewalls {
-            if self.firewalls.insert(name.clone()) {
-                change.new_firewalls.push((name.clone(), sources.clone()));
+        for class in &new.classes {
+            if self.classes.insert(*class) {
+                change.new_classes.insert(*class);
             }
         }
-        for (name, _) in &known.rendering.firewalls {
-            if !new.firewalls.iter().any(|(n, _)| n == name) && self.firewalls.remove(name) {
-                change.old_firewalls.push(name.clone());
+        for remember in &new.memories {
+            if self.memories.insert(*remember) {
+                change.new_memories.insert(*remember);
+            }
+        }
+        for (name, sources) in &new.firewalls {
+            let users = self.firewalls.entry(name.clone()).or_insert((sources.clone(), 0));
+            users.1 += 1;
+            if users.1 == 1 && !change.old_firewalls.remove(name) {
+                change.new_firewalls.insert(name.clone(), sources.clone());
+            }
+        }
+        for name in known.rendering.firewalls.keys() {
+            let Some(users) = self.firewalls.get_mut(name) else { continue };
+            users.1 -= 1;
+            if users.1 == 0 {
+                self.firewalls.remove(name);
+                if change.new_firewalls.remove(name).is_none() {
+                    change.old_firewalls.insert(name.clone());
+                }
             }
         }
     }
@@ -286,15 +256,13 @@ impl State {
     pub fn rebuild(&self) -> Batch {
         let mut batch = table::skeleton(self.family, &self.layout);
         let mut all = Change {
-            new_classes: self.classes.iter().map(|(c, n)| (*n, *c)).collect(),
+            new_classes: self.classes.clone(),
+            new_memories: self.memories.clone(),
             ..Change::default()
         };
-        all.new_classes.sort_unstable();
-        for known in self.services.values() {
-            all.new_firewalls.extend(known.rendering.firewalls.iter().cloned());
+        for (name, (sources, _)) in &self.firewalls {
+            all.new_firewalls.insert(name.clone(), sources.clone());
         }
-        all.new_firewalls.sort();
-        all.new_firewalls.dedup();
         for ((place, key), wanted) in &self.elements {
             all.add.entry(*place).or_default().push((key.clone(), wanted[0].1.clone()));
         }

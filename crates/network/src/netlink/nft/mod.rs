@@ -13,7 +13,7 @@
 
 mod rule;
 
-pub use rule::{Dynamic, Op, Reg, Reject, Rule};
+pub use rule::{Op, Reg, Reject, Rule};
 
 use super::{APPEND, CREATE, Error, Socket, Writer};
 

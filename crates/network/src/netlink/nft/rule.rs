@@ -31,15 +31,6 @@ pub enum Op {
     Ne = 1,
 }
 
-/// What a rule does to a dynamic map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dynamic {
-    /// Adds an element, or gives the one there a new timeout (its data stays).
-    Update = 1,
-    /// Removes an element.
-    Delete = 2,
-}
-
 /// How a packet is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
@@ -187,12 +178,43 @@ impl Rule {
         const NEW: u32 = 8;
         const STATE: u32 = 0;
         let scratch = Reg(0);
+        self.connection(STATE, false, scratch)
+            .bitwise(scratch, &NEW.to_ne_bytes(), &[0; 4])
+            .compare(scratch, Op::Ne, &[0; 4])
+    }
+
+    /// Matches connections whose destination was rewritten.
+    pub fn rewritten(self) -> Self {
+        const STATUS: u32 = 2;
+        const DNAT: u32 = 1 << 5;
+        let scratch = Reg(0);
+        self.connection(STATUS, false, scratch)
+            .bitwise(scratch, &DNAT.to_ne_bytes(), &[0; 4])
+            .compare(scratch, Op::Ne, &[0; 4])
+    }
+
+    fn connection(self, key: u32, original: bool, to: Reg) -> Self {
         self.expr("ct", |w| {
-            w.attr_be32(1, scratch.number());
-            w.attr_be32(2, STATE);
+            w.attr_be32(1, to.number());
+            w.attr_be32(2, key);
+            if original {
+                w.attr(3, &[0]);
+            }
         })
-        .bitwise(scratch, &NEW.to_ne_bytes(), &[0; 4])
-        .compare(scratch, Op::Ne, &[0; 4])
+    }
+
+    /// Loads the destination address that the connection's first packet came with.
+    pub fn load_original_daddr(self, family: Family, to: Reg) -> Self {
+        let key = match family {
+            Family::V4 => 20,
+            Family::V6 => 22,
+        };
+        self.connection(key, true, to)
+    }
+
+    /// Loads the destination port that the connection's first packet came with.
+    pub fn load_original_dport(self, to: Reg) -> Self {
+        self.connection(12, true, to)
     }
 
     fn address_type(self, flag: u32, op: Op) -> Self {
@@ -244,36 +266,22 @@ impl Rule {
             })
     }
 
-    /// Loads a random number below `modulus`.
-    pub fn random(self, modulus: u32, to: Reg) -> Self {
+    /// Loads a random number of the `modulus` numbers from `first` on.
+    pub fn random(self, modulus: u32, first: u32, to: Reg) -> Self {
         self.expr("numgen", |w| {
             w.attr_be32(1, to.number());
             w.attr_be32(2, modulus);
             w.attr_be32(3, 1);
-            w.attr_be32(4, 0);
+            w.attr_be32(4, first);
         })
     }
 
-    /// Loads a number.
-    pub fn load_number(self, number: u32, to: Reg) -> Self {
-        self.expr("immediate", |w| {
-            w.attr_be32(1, to.number());
-            w.nest(2, |w| w.attr(DATA_VALUE, &number.to_ne_bytes()));
-        })
-    }
-
-    /// Works on a dynamic map from within the rule.
-    pub fn dynamic(
-        self,
-        op: Dynamic,
-        map: &str,
-        key: Reg,
-        data: Reg,
-        timeout: std::time::Duration,
-    ) -> Self {
+    /// Adds an element to a dynamic map, or gives the one there a new timeout (its data stays).
+    pub fn update(self, map: &str, key: Reg, data: Reg, timeout: std::time::Duration) -> Self {
+        const UPDATE: u32 = 1;
         self.expr("dynset", |w| {
             w.attr_str(1, map);
-            w.attr_be32(3, op as u32);
+            w.attr_be32(3, UPDATE);
             w.attr_be32(4, key.number());
             w.attr_be32(5, data.number());
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
