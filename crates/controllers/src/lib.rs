@@ -21,6 +21,8 @@ mod clusterrole;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage;
+mod namespace;
 mod nodeipam;
 mod nodelifecycle;
 mod podgc;
@@ -44,6 +46,8 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("deployment-controller", |ctx| Box::pin(deployment::run(ctx))),
     ("endpoints-controller", |ctx| Box::pin(endpoints::run(ctx))),
     ("endpointslice-controller", |ctx| Box::pin(endpointslice::run(ctx))),
+    ("garbage-collector-controller", |ctx| Box::pin(garbage::run(ctx))),
+    ("namespace-controller", |ctx| Box::pin(namespace::run(ctx))),
     ("node-ipam-controller", |ctx| Box::pin(nodeipam::run(ctx))),
     ("node-lifecycle-controller", |ctx| Box::pin(nodelifecycle::run(ctx))),
     ("pod-garbage-collector-controller", |ctx| Box::pin(podgc::run(ctx))),
