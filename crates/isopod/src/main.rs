@@ -1,7 +1,9 @@
 //! The binary: picks the part to run. Composition only; every part lives in its own crate.
 
 mod args;
+mod network_setup;
 mod parts;
+mod process;
 mod server;
 mod uninstall;
 
@@ -37,10 +39,15 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "isopod", &mut std::io::stdout());
             return ExitCode::SUCCESS;
         }
-        Command::Kubectl(args) => return runtime.block_on(cli::run(*args)),
+        Command::Kubectl(args) => {
+            let code = runtime.block_on(cli::run(*args));
+            // A thread may still wait for standard input.
+            runtime.shutdown_background();
+            return code;
+        }
         Command::Uninstall(args) => {
             log(&cli.log);
-            runtime.block_on(uninstall::run(&args))
+            uninstall::run(&args)
         }
         Command::Server(args) => {
             log(&cli.log);

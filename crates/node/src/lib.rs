@@ -3,6 +3,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod cgroups;
+pub mod cleanup;
 pub mod config;
 pub mod containerd;
 pub mod cri;
