@@ -160,7 +160,8 @@ fn stop_processes(containerd: &Path) -> Result<(), CleanupError> {
 fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|l| l.split(' ').nth(4)).map(unescape);
-    let mut found: Vec<PathBuf> = points.map(PathBuf::from).filter(|p| p.starts_with(dir) && p != dir).collect();
+    let mut found: Vec<PathBuf> =
+        points.map(PathBuf::from).filter(|p| p.starts_with(dir) && p != dir).collect();
     found.reverse();
     found
 }
@@ -181,7 +182,11 @@ fn detach(point: &Path) -> Result<(), CleanupError> {
 
 /// Removes the pods' cgroups in every hierarchy; those that still hold processes of others stay.
 fn remove_cgroups(root: &str) {
-    for hierarchy in entries(Path::new("/sys/fs/cgroup")).iter().map(PathBuf::as_path).chain([Path::new("/sys/fs/cgroup")]) {
+    for hierarchy in entries(Path::new("/sys/fs/cgroup"))
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([Path::new("/sys/fs/cgroup")])
+    {
         let top = hierarchy.join(root);
         if !root.is_empty() && top.is_dir() {
             remove_tree(&top);
@@ -207,11 +212,16 @@ fn remove_logs(config: &Config, pods: &HashSet<String>) {
     }
     for link in config.runtime.container_logs.iter().flat_map(|d| entries(d)) {
         let dangling = link.is_symlink() && !link.exists();
-        if dangling && std::fs::read_link(&link).is_ok_and(|to| to.starts_with(&config.runtime.pod_logs)) {
+        if dangling
+            && std::fs::read_link(&link).is_ok_and(|to| to.starts_with(&config.runtime.pod_logs))
+        {
             let _ = std::fs::remove_file(&link);
         }
     }
-    for dir in [Some(&config.runtime.pod_logs), config.runtime.container_logs.as_ref()].into_iter().flatten() {
+    for dir in [Some(&config.runtime.pod_logs), config.runtime.container_logs.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         // Only where nothing else is in it.
         let _ = std::fs::remove_dir(dir);
     }

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{Harness, host_pod, phase, ready};
+use harness::{Harness, host_pod, net_pod, phase, ready};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,5 +25,37 @@ async fn a_pod_runs_is_reported_and_goes() {
     h.delete("one", 0).await;
     h.until_gone("one").await;
     println!("gone after {:?}", begun.elapsed());
+    h.stop().await;
+}
+
+/// What pods cost to start. Prints figures; the assertion is only that all become ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_at_once() {
+    let Some(h) = Harness::start("forty").await else { return };
+    h.node_ready().await;
+    let spec = || json!([{ "name": "c", "image": "test/busybox:1", "command": ["sleep", "1000"] }]);
+    for i in 0..5 {
+        let name = format!("single-{i}");
+        let begun = std::time::Instant::now();
+        h.create(net_pod(&name, spec()));
+        h.until(&name, |p| ready(p)).await;
+        println!("single: ready after {:?}", begun.elapsed());
+        h.delete(&name, 0).await;
+        h.until_gone(&name).await;
+    }
+    let begun = std::time::Instant::now();
+    for i in 0..40 {
+        h.create(net_pod(&format!("p{i}"), spec()));
+    }
+    let waits = (0..40).map(|i| {
+        let h = &h;
+        async move {
+            h.until(&format!("p{i}"), |p| ready(p)).await;
+            begun.elapsed()
+        }
+    });
+    let mut times = futures_util::future::join_all(waits).await;
+    times.sort();
+    println!("forty: median {:?}, last {:?}", times[20], times[39]);
     h.stop().await;
 }
