@@ -284,13 +284,13 @@ fn update(
 async fn remove_orphans(kubelet: Arc<Kubelet>, orphans: HashMap<String, Observed>) {
     for (uid, observed) in orphans {
         tracing::info!(uid, "removing a pod that is no more");
-        for c in &observed.containers {
-            if let Err(error) =
-                kubelet.cri.stop_container(&c.id, std::time::Duration::from_secs(30)).await
-            {
+        let stops = observed.containers.iter().map(|c| async {
+            let grace = std::time::Duration::from_secs(c.grace);
+            if let Err(error) = kubelet.cri.stop_container(&c.id, grace).await {
                 tracing::warn!(uid, %error, "an orphaned container cannot be stopped");
             }
-        }
+        });
+        futures_util::future::join_all(stops).await;
         for s in &observed.sandboxes {
             let _ = kubelet.cri.stop_sandbox(&s.id).await;
         }

@@ -117,6 +117,8 @@ pub struct Container {
     pub message_policy: String,
     /// The node's file that is mounted where the container leaves its last words.
     pub message_file: String,
+    /// [`keys::GRACE`] in seconds.
+    pub grace: u64,
     /// uid, gid, supplemental groups of its first process, where the runtime says them.
     pub user: Option<(i64, i64, Vec<i64>)>,
 }
@@ -154,6 +156,7 @@ impl Container {
             restart_count: annotation(keys::RESTART_COUNT).parse().unwrap_or(0),
             log_path: status.log_path.clone(),
             message_policy: annotation(keys::MESSAGE_POLICY),
+            grace: annotation(keys::GRACE).parse().unwrap_or(30),
             message_file: message_file.map(|m| m.host_path.clone()).unwrap_or_default(),
             user: user.map(|u| (u.uid, u.gid, u.supplemental_groups.clone())),
         }

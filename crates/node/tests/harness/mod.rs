@@ -21,6 +21,7 @@ pub struct Harness {
     pub server: FakeServer,
     pub dir: PathBuf,
     pub config: isopod_node::Config,
+    identity: Option<(String, String)>,
     shutdown: Shutdown,
     task: Option<tokio::task::JoinHandle<Result<(), isopod_node::RunError>>>,
     _tmp: tempfile::TempDir,
@@ -94,8 +95,51 @@ fn install_cni(config: &isopod_node::Config) {
     .expect("written");
 }
 
+/// Has the configuration's server listen on a free port and trust a new authority; answers a client's
+/// certificate and key of that authority.
+fn serve(config: &mut isopod_node::Config) -> (String, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    config.server.port = listener.local_addr().expect("an address").port();
+    config.server.address = std::net::IpAddr::from([127, 0, 0, 1]);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).expect("signed");
+    config.server.client_ca = Some(authority.pem());
+    let issuer = rcgen::Issuer::new(params, key);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "tester");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let cert = params.signed_by(&key, &issuer).expect("signed");
+    (cert.pem(), key.serialize_pem())
+}
+
 impl Harness {
+    /// A client of the kubelet's server that may do everything.
+    pub fn kubelet_client(&self) -> client::Client {
+        use client::https::{Config, Pem};
+        let (cert, key) = self.identity.clone().expect("with HTTPS");
+        client::Client::from_config(Config {
+            server: format!("https://127.0.0.1:{}", self.config.server.port),
+            insecure: true,
+            identity: Some((Pem::Data(cert.into_bytes()), Pem::Data(key.into_bytes()))),
+            ..Default::default()
+        })
+        .expect("a client")
+    }
+
     pub async fn start(name: &str) -> Option<Self> {
+        Self::start_with(name, |_| {}, false).await
+    }
+
+    /// With changes to the configuration, and with the HTTPS server on a free port if wanted.
+    pub async fn start_with(
+        name: &str,
+        change: impl FnOnce(&mut isopod_node::Config),
+        https: bool,
+    ) -> Option<Self> {
         if isopod_node::containerd::find_program("containerd").is_none()
             || !rustix::process::geteuid().is_root()
         {
@@ -113,6 +157,8 @@ impl Harness {
         config.runtime.container_logs = Some(dir.join("logs/containers"));
         config.runtime.cgroup_root = format!("/isopod-test-{name}-{}", std::process::id());
         config.server.port = 0;
+        change(&mut config);
+        let identity = https.then(|| serve(&mut config));
         install_cni(&config);
         // The image is there before the kubelet is.
         let l = layout(
@@ -133,6 +179,7 @@ impl Harness {
             server: FakeServer::new(Clock::system()),
             dir,
             config,
+            identity,
             shutdown: Shutdown::new(),
             task: None,
             _tmp: tmp,
