@@ -1,12 +1,105 @@
 //! `/openapi/v2` and `/openapi/v3`.
 //!
-//! Not here: the documents (`api::openapi`).
+//! Documents are made when they are asked for; clients keep them by their hash. Not here: the
+//! documents (`api::openapi`), the protobuf form of version 2.
 
-use crate::edge::respond::Reply;
+use api::discovery;
+use api::openapi as documents;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::edge::respond::{self, Reply};
 use crate::server::{Request, Server};
+
+const JSON: &str = "application/json";
 
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
-    let _ = (server, request, path);
-    None
+    let serves = |kind: &api::kinds::Kind| {
+        server.served.find(kind.group, kind.version, kind.plural).is_some()
+    };
+    match path {
+        "/openapi/v2" => {
+            let accept = request.accept();
+            let json = ["", JSON, "*/*", "application/*"];
+            let wanted = accept.split(',').map(|clause| clause.split(';').next().unwrap_or(""));
+            if !wanted.into_iter().any(|media| json.contains(&media.trim())) {
+                return Some(empty(StatusCode::NOT_ACCEPTABLE));
+            }
+            let hash = documents::hash(&format!("v2 {}", all_served(server)));
+            Some(tagged(request, &hash, || documents::v2(serves)))
+        }
+        // A slash at the end is another path here.
+        "/openapi/v3" if !request.info.path.ends_with('/') => {
+            let groups = discovery::builtin(serves);
+            let hash = documents::hash(&format!("v3 {}", all_served(server)));
+            Some(tagged(request, &hash, || documents::v3_index(&groups)))
+        }
+        "/openapi/v3" => Some(empty(StatusCode::NOT_FOUND)),
+        _ => {
+            let path = path.strip_prefix("/openapi/v3/")?;
+            if !is_served(server, path) {
+                return Some(empty(StatusCode::NOT_FOUND));
+            }
+            let hash = documents::hash(path);
+            let asked = request.params.get("hash");
+            if !asked.is_empty() && asked != hash {
+                let mut reply = empty(StatusCode::MOVED_PERMANENTLY);
+                let place = format!("/openapi/v3/{path}?hash={hash}");
+                if let Ok(place) = HeaderValue::from_str(&place) {
+                    reply.headers_mut().insert(header::LOCATION, place);
+                }
+                return Some(reply);
+            }
+            let mut reply =
+                tagged(request, &hash, || documents::v3_document(path).unwrap_or_default());
+            if !asked.is_empty() {
+                // The hash is part of the address: what it names never changes.
+                let forever = HeaderValue::from_static("public, immutable");
+                reply.headers_mut().insert(header::CACHE_CONTROL, forever);
+            }
+            Some(reply)
+        }
+    }
+}
+
+/// What documents over all groups depend on besides the tables.
+fn all_served(server: &Server) -> String {
+    let groups = server.served.groups().into_iter();
+    groups.map(|group| format!("{group}={} ", server.served.versions(group).join(","))).collect()
+}
+
+/// Whether the index has the document.
+fn is_served(server: &Server, path: &str) -> bool {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["api" | "apis" | "logs" | "version"]
+        | ["openid", "v1", "jwks"]
+        | [".well-known", "openid-configuration"] => true,
+        ["api", version] => server.served.versions("").contains(version),
+        ["apis", group] => !group.is_empty() && !server.served.versions(group).is_empty(),
+        ["apis", group, version] => {
+            !group.is_empty() && server.served.versions(group).contains(version)
+        }
+        _ => false,
+    }
+}
+
+fn empty(status: StatusCode) -> Reply {
+    let mut reply = respond::bytes(status, JSON, "");
+    reply.headers_mut().remove(header::CONTENT_TYPE);
+    reply
+}
+
+/// A document with its hash as its tag; not made for clients that have it.
+fn tagged(request: &Request, hash: &str, make: impl FnOnce() -> api::Value) -> Reply {
+    let tag = format!("\"{hash}\"");
+    let mut reply = if request.header(header::IF_NONE_MATCH) == tag {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        respond::bytes(StatusCode::OK, JSON, crate::codec::json_line(&make()))
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        reply.headers_mut().insert(header::ETAG, value);
+    }
+    reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    reply
 }
