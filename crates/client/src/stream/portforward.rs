@@ -138,7 +138,7 @@ async fn websocket(io: Box<dyn Io>, base64: bool, ports: &[u16]) -> Result<Forwa
     let count = u8::try_from(ports.len() * 2).ok().filter(|c| *c > 0 && *c < 250);
     let count = count.ok_or_else(|| Error::Protocol("no ports, or too many".into()))?;
     let read: Vec<u8> = (0..count).collect();
-    let style = Style { base64, closes: false };
+    let style = Style { base64, closes: false, may_close: false };
     let mut channels = Channels::start(wrap(io, Role::Server).await, style, &read);
     let (sender, queue) = mpsc::channel(ports.len());
     for (port, channel) in ports.iter().zip((0..count).step_by(2)) {

@@ -15,7 +15,8 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::{CancellationToken, PollSender};
 
@@ -42,8 +43,10 @@ pub async fn wrap(io: Box<dyn Io>, role: Role) -> WebSocketStream<Box<dyn Io>> {
 pub struct Style {
     /// Text messages with base64 payloads.
     pub base64: bool,
-    /// Channels can be closed one by one (version 5).
+    /// The peer can close channels one by one (version 5).
     pub closes: bool,
+    /// So can we: in version 5 only the client may, and only its standard input.
+    pub may_close: bool,
 }
 
 impl Style {
@@ -165,12 +168,15 @@ async fn write(
         while let Some(out) = next {
             let message = match out {
                 Out::Data(channel, bytes) => style.encode(channel, &bytes),
-                Out::Close(channel) if style.closes => style.encode(CLOSE, &[channel]),
+                Out::Close(channel) if style.may_close => style.encode(CLOSE, &[channel]),
                 Out::Close(_) => {
                     next = queue.try_recv().ok();
                     continue;
                 }
                 Out::End => {
+                    // Clients take an end without a status for a fault.
+                    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                    let _ = sink.send(Message::Close(Some(normal))).await;
                     let _ = sink.close().await;
                     return;
                 }
@@ -343,7 +349,8 @@ mod tests {
     #[tokio::test]
     async fn channels_carry_bytes_and_close() {
         for base64 in [false, true] {
-            let (mut client, mut server) = pair(Style { base64, closes: !base64 }).await;
+            let (mut client, mut server) =
+                pair(Style { base64, closes: !base64, may_close: !base64 }).await;
             let mut stdin = client.writer(0);
             let data = vec![b'x'; 100_000];
             let sent = data.clone();

@@ -67,7 +67,7 @@ pub async fn connect_websocket(
     let Framing::WebSocket { version, base64 } = framing else {
         return Err(Error::Protocol("not a channel protocol".into()));
     };
-    let style = Style { base64, closes: version >= 5 };
+    let style = Style { base64, closes: version >= 5, may_close: version >= 5 };
     let read = [channel::STDOUT, channel::STDERR, channel::ERROR];
     let socket = wrap(upgraded.io, Role::Client).await;
     let mut channels = Channels::start(socket, style, &read);

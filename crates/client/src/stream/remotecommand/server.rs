@@ -93,7 +93,7 @@ pub async fn serve(
                 .map_err(|_| Error::Protocol("timed out waiting for the client's streams".into()))?
         }
         Framing::WebSocket { version, base64 } => {
-            let style = Style { base64, closes: version >= 5 };
+            let style = Style { base64, closes: version >= 5, may_close: false };
             let read = [channel::STDIN, channel::RESIZE];
             let mut channels = Channels::start(wrap(io, Role::Server).await, style, &read);
             // An empty message tells the client that the connection stands.
