@@ -69,6 +69,8 @@ pub fn cleanup_in(
             };
             report.note(format!("nftables table {table}"), result);
         }
+        let result = cni::firewall::forget_pods(&filter, family);
+        report.note("rules for pods in iptables' FORWARD chain".to_owned(), result);
     }
     let mut cidrs = pod_cidrs.to_vec();
     cidrs.extend(known_ranges(state_dir));

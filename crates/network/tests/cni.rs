@@ -131,3 +131,47 @@ fn forty_pods_at_once() {
     let mut buf = [0; 16];
     assert_eq!(receiver.recv(&mut buf).expect("arrives"), 5);
 }
+
+#[test]
+fn other_firewalls_and_flushes() {
+    let Some(machine) = Machine::new("10.42.7.0/24") else { return };
+    let nft = |words: &str| {
+        machine.host.run(|| {
+            let ran = std::process::Command::new("nft").args(words.split(' ')).output();
+            ran.ok().map(|out| String::from_utf8_lossy(&out.stdout).into_owned())
+        })
+    };
+    if nft("--version").is_none() {
+        println!("skipped: nft is not installed");
+        return;
+    }
+    let ports = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]);
+    let (a, _) = machine.add("a", &json!([]));
+    let (b, b_ip) = machine.add("b", &ports);
+    let reach = |to| {
+        let served = answer_once(&b, 80);
+        ask(&a, to);
+        served.join().expect("served");
+    };
+    reach((b_ip, 80));
+    // As Docker leaves a machine.
+    nft("add table ip filter");
+    nft("add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+    let state = machine.dir.path().join("state");
+    let heal = || machine.host.run(|| cni::heal(&state)).expect("heals");
+    heal();
+    heal();
+    reach((b_ip, 80));
+    let rules = nft("list chain ip filter FORWARD").expect("lists");
+    assert_eq!(rules.matches("isopod pods").count(), 2, "{rules}");
+    // Everything flushed: host ports are back, Docker's own are not our business.
+    nft("flush ruleset");
+    heal();
+    reach(("10.42.7.1".parse().expect("an address"), 8080));
+    nft("add table ip filter");
+    nft("add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+    heal();
+    let report = machine.host.run(|| isopod_network::cleanup::cleanup_in(&state, &[], &[], &[]));
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert!(!nft("list ruleset").expect("lists").contains("isopod"), "nothing of ours stays");
+}

@@ -8,12 +8,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::record::{Record, write_atomically};
 use super::{CniError, LEAK_AGE, Pool, forget, free_leaks, ports};
 use crate::cidr::Cidr;
-use crate::netlink::nft::Family;
+use crate::netlink::nft::{self, Family};
 use crate::netlink::route::{self, full_prefix};
 use crate::netlink::{Socket, Writer};
 
@@ -96,8 +97,14 @@ pub fn configure(c: &Configuration<'_>) -> Result<PathBuf, ConfigureError> {
             route::add_address(&mut w, 1, gateway, bits, scope);
             socket.run(&w).or_else(|e| if e.is_present() { Ok(()) } else { Err(e) })?;
         }
-        restore(c, *cidr)?;
+        restore(c.state_dir, *cidr, c.cluster_cidrs)?;
+        let pods = c.cluster_cidrs.iter().find(|all| all.contains(cidr.ip())).unwrap_or(cidr);
+        super::firewall::let_pods_pass(&Socket::netfilter()?, *pods)?;
     }
+    let note = Note { pod_cidrs: c.pod_cidrs.to_vec(), cluster_cidrs: c.cluster_cidrs.to_vec() };
+    let path = c.state_dir.join(NOTE);
+    let text = serde_json::to_vec(&note).unwrap_or_default();
+    write_atomically(&path, &text).map_err(at(&path))?;
     let list = json!({
         "cniVersion": "1.0.0",
         "name": "isopod",
@@ -115,22 +122,49 @@ pub fn configure(c: &Configuration<'_>) -> Result<PathBuf, ConfigureError> {
     Ok(path)
 }
 
+/// What [`heal`] needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    pod_cidrs: Vec<Cidr>,
+    cluster_cidrs: Vec<Cidr>,
+}
+
+const NOTE: &str = "ranges.json";
+
+/// Puts the pods' nftables table up again where somebody removed it (a firewall's reload flushes
+/// everything), and keeps other firewalls open for pods. Nothing where no pod network was set up.
+pub fn heal(state_dir: &Path) -> Result<(), ConfigureError> {
+    let Ok(text) = fs::read(state_dir.join(NOTE)) else { return Ok(()) };
+    let Ok(note) = serde_json::from_slice::<Note>(&text) else { return Ok(()) };
+    let socket = Socket::netfilter()?;
+    for cidr in note.pod_cidrs {
+        let family = Family::of(cidr.ip());
+        if !nft::table_exists(&socket, family, ports::TABLE)? {
+            tracing::warn!("somebody removed the nftables table of pods; writing it anew");
+            restore(state_dir, cidr, &note.cluster_cidrs)?;
+        }
+        let pods = note.cluster_cidrs.iter().find(|all| all.contains(cidr.ip())).unwrap_or(&cidr);
+        super::firewall::let_pods_pass(&socket, *pods)?;
+    }
+    Ok(())
+}
+
 /// Frees leaked addresses and puts the table up with the host ports of the pods that are there.
-fn restore(c: &Configuration<'_>, cidr: Cidr) -> Result<(), ConfigureError> {
+fn restore(state_dir: &Path, cidr: Cidr, cluster_cidrs: &[Cidr]) -> Result<(), ConfigureError> {
     let family = Family::of(cidr.ip());
-    let pool = Pool::open(c.state_dir, cidr).map_err(CniError::from)?;
+    let pool = Pool::open(state_dir, cidr).map_err(CniError::from)?;
     let pools = [(cidr, pool)];
     for owner in free_leaks(&pools[0].1, LEAK_AGE)? {
-        forget(c.state_dir, &owner, &pools)?;
+        forget(state_dir, &owner, &pools)?;
     }
-    let elements: Vec<ports::Elements> = Record::all(c.state_dir)
+    let elements: Vec<ports::Elements> = Record::all(state_dir)
         .iter()
         .flat_map(|record| {
             let ips = record.ips.iter().filter(|ip| Family::of(**ip) == family);
             ips.map(|ip| ports::Elements::of(family, *ip, &record.ports)).collect::<Vec<_>>()
         })
         .collect();
-    let batch = ports::table(family, cidr, c.cluster_cidrs, &elements);
+    let batch = ports::table(family, cidr, cluster_cidrs, &elements);
     Ok(batch.commit(&Socket::netfilter()?)?)
 }
 

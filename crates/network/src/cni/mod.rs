@@ -8,6 +8,7 @@
 
 pub mod conf;
 mod configure;
+pub mod firewall;
 pub mod ipam;
 pub mod pod;
 pub mod ports;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use configure::{Configuration, ConfigureError, STATE_DIR, configure};
+pub use configure::{Configuration, ConfigureError, STATE_DIR, configure, heal};
 
 use crate::cidr::Cidr;
 use crate::netlink::Socket;

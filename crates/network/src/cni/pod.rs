@@ -118,6 +118,10 @@ pub fn attach(
         result.push((*ip, gateway));
     }
     pod.run(&w)?;
+    // The machine's end got its carrier with the pod's end, but sends only once the kernel's link
+    // watch has run; asking for the link waits for that (since Linux 6.8). Without it, what comes at
+    // once is lost now and then and sent again a second later.
+    route::link_by_name(&host, &name)?;
     Ok(Outcome {
         host: (name, mac_text(host_mac)),
         pod: (who.interface.clone(), mac_text(pod_mac)),

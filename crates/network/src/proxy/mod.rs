@@ -322,8 +322,12 @@ impl Proxy {
         Ok(())
     }
 
-    /// A firewall's reload may have flushed everything, ours too.
+    /// A firewall's reload may have flushed everything, ours too; and the pods' own table, which
+    /// nothing else that runs for long looks after.
     fn look_after_table(&mut self) {
+        if let Err(error) = crate::cni::heal(std::path::Path::new(crate::cni::STATE_DIR)) {
+            tracing::warn!(%error, "looking after the pods' nftables table");
+        }
         if self.rebuild || self.unsynced > 0 {
             return;
         }

@@ -153,6 +153,10 @@ impl Machine {
                 socket.run(&w).expect("adds");
             });
         }
+        // Asking for the link waits until it really sends.
+        self.host.run(|| {
+            route::link_by_name(&Socket::route().expect("opens"), "up0").expect("asks");
+        });
         outside
     }
 }

@@ -11,7 +11,10 @@
 //! `nft list table ip isopod` shows everything. Works from kernel 6.1 on. Not here: what the rules
 //! are for.
 
+mod list;
 mod rule;
+
+pub use list::{Chain, chains, elements, rules_with_comment, table_exists};
 
 pub use rule::{Op, Reg, Reject, Rule};
 
@@ -22,7 +25,6 @@ const BATCH_END: u16 = 0x11;
 const SUBSYS: u16 = 10;
 
 const NEWTABLE: u16 = 0;
-const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const DELCHAIN: u16 = 5;
@@ -30,7 +32,6 @@ const NEWRULE: u16 = 6;
 const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
-const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 
 const LIST_ELEM: u16 = 1;
@@ -312,6 +313,27 @@ impl Batch {
         });
     }
 
+    /// Puts a rule before all others of a chain, with a comment to find it by.
+    pub fn insert_rule(&mut self, chain: &str, rule: &Rule, comment: &str) {
+        let table = self.table.clone();
+        self.message("insert rule", NEWRULE, CREATE, |w| {
+            w.attr_str(1, &table);
+            w.attr_str(2, chain);
+            w.nest(4, |w| w.raw(rule.bytes()));
+            w.attr(7, &comment_data(comment));
+        });
+    }
+
+    /// Removes the rule with a handle.
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        let table = self.table.clone();
+        self.message("delete rule", DELRULE, 0, |w| {
+            w.attr_str(1, &table);
+            w.attr_str(2, chain);
+            w.attr(3, &handle.to_be_bytes());
+        });
+    }
+
     /// Makes a set or map.
     pub fn add_set(&mut self, set: &Set<'_>) {
         const MAP: u32 = 0x8;
@@ -405,6 +427,12 @@ fn batch_head() -> [u8; 4] {
     [0, 0, subsystem[0], subsystem[1]]
 }
 
+/// A rule's comment as `nft` and `iptables-nft` keep it: type 0, length, text with NUL.
+fn comment_data(comment: &str) -> Vec<u8> {
+    let len = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
+    [&[0, len], comment.as_bytes(), &[0]].concat()
+}
+
 fn element(w: &mut Writer, key: &[u8], value: &Value) {
     w.nest(LIST_ELEM, |w| {
         w.nest(1, |w| w.attr(DATA_VALUE, key));
@@ -414,47 +442,6 @@ fn element(w: &mut Writer, key: &[u8], value: &Value) {
             Value::Verdict(verdict) => w.nest(2, |w| verdict.write(w)),
         }
     });
-}
-
-/// The elements of a set as (key, data); data is empty for sets and verdict maps.
-pub fn elements(
-    socket: &Socket,
-    family: Family,
-    table: &str,
-    set: &str,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-    let mut w = Writer::new();
-    let head = [family.number(), 0, 0, 0];
-    w.message("list elements", (SUBSYS << 8) | GETSETELEM, super::DUMP, &head, |w| {
-        w.attr_str(1, table);
-        w.attr_str(2, set);
-    });
-    let mut all = Vec::new();
-    let value = |e: &[u8], kind| {
-        super::find_attr(e, kind)
-            .and_then(|d| super::find_attr(d, DATA_VALUE))
-            .map(<[u8]>::to_vec)
-            .unwrap_or_default()
-    };
-    socket.dump(&w, |message| {
-        let list = message.payload.get(4..).and_then(|p| super::find_attr(p, 3));
-        for (_, e) in list.into_iter().flat_map(super::attrs) {
-            all.push((value(e, 1), value(e, 2)));
-        }
-    })?;
-    Ok(all)
-}
-
-/// Whether a table exists.
-pub fn table_exists(socket: &Socket, family: Family, table: &str) -> Result<bool, Error> {
-    let mut w = Writer::new();
-    let head = [family.number(), 0, 0, 0];
-    w.message("get table", (SUBSYS << 8) | GETTABLE, super::ACK, &head, |w| w.attr_str(1, table));
-    match socket.dump(&w, |_| {}) {
-        Ok(()) => Ok(true),
-        Err(error) if error.is_missing() => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Deletes a table with all that is in it; fine where there is none.
