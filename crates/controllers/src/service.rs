@@ -160,18 +160,20 @@ impl Selection {
         let (this, keys) = (self.clone(), queue.clone());
         ctx.follow(&self.pods, move |delta| {
             let states = [&delta.old, &delta.new];
-            if let [Some(old), Some(new)] = states
-                && !shows(old, new)
-            {
-                return;
-            }
+            let mut selecting = Vec::new();
             for state in states.into_iter().flatten() {
                 for service in this.services.list_ns(&state.card.namespace) {
                     if this.views.of(&service).is_ok_and(|s| s.selects(state)) {
-                        keys.add((service.card.namespace.clone(), service.card.name.clone()));
+                        selecting.push((service.card.namespace.clone(), service.card.name.clone()));
                     }
                 }
             }
+            // Asked last: it reads both states, and most pods are no service's.
+            if selecting.is_empty() || matches!(states, [Some(old), Some(new)] if !shows(old, new))
+            {
+                return;
+            }
+            selecting.into_iter().for_each(|name| keys.add(name));
         });
     }
 

@@ -39,7 +39,6 @@ struct Shared {
     changed: watch::Sender<u64>,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<(Method, String)>>,
-    rng: Rng,
 }
 
 #[derive(Default)]
@@ -59,11 +58,10 @@ impl FakeServer {
     pub fn new(clock: Clock) -> Self {
         let rng = Rng::seeded(1);
         let shared = Shared {
-            objects: Mutex::new(Objects::new(clock, rng.clone())),
+            objects: Mutex::new(Objects::new(clock, rng)),
             changed: watch::Sender::new(1),
             faults: Mutex::default(),
             requests: Mutex::default(),
-            rng,
         };
         Self { shared: Arc::new(shared) }
     }
