@@ -98,7 +98,7 @@ fn a_deployment_answers_behind_its_service() {
     for host in [&ip, "hello", "hello.default", "hello.default.svc.cluster.local"] {
         let url = format!("http://{host}/cgi-bin/index");
         let answer = eventually(&format!("{host} answers the visitor"), || {
-            from_pod(&isopod, &["wget", "-q", "-T", "2", "-O", "-", &url])
+            from_pod(&isopod, &["wget", "-q", "-O", "-", &url])
         });
         assert!(names.iter().any(|n| answer.contains(n.as_str())), "{answer}");
     }
