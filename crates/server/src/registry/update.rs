@@ -164,6 +164,7 @@ async fn round(
         strategy::prepare_update(kind, &mut new, &old, sub);
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
+        create::prepare_allocation(ctx, target, &mut new, Some(&old));
         let causes = if sub == Some("status") {
             validate::status_update(kind, &new, &old)
         } else {
