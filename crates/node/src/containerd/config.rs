@@ -77,6 +77,8 @@ impl Layout {
         line(format_args!("stream_server_address = \"127.0.0.1\"\nstream_server_port = \"0\""));
         line(format_args!("enable_unprivileged_ports = true\nenable_unprivileged_icmp = true"));
         line(format_args!("tolerate_missing_hugetlb_controller = true"));
+        // All that is ours lies below our directory, so that removing it leaves nothing.
+        line(format_args!("netns_mounts_under_state_dir = true"));
         line(format_args!("stats_collect_period = 60\nmax_container_log_line_size = 16384"));
         line(format_args!("[{CRI}.cni]"));
         line(format_args!("bin_dir = {}", quoted(&self.cni_bin_dir)));
