@@ -362,8 +362,8 @@ impl ApiError {
         if !causes.is_empty() {
             details.insert("causes".to_owned(), causes.into());
         }
-        // Upstream's invalid statuses always have details, be they empty.
-        if !details.is_empty() || self.reason == Reason::Invalid {
+        // Upstream's invalid statuses, and those of its HTTP layer, always have details, be they empty.
+        if !details.is_empty() || self.generic || self.reason == Reason::Invalid {
             status["details"] = details.into();
         }
         status
