@@ -3,19 +3,24 @@
 //! Run on defaulted objects, after the strategy. A kind has a row in `table`; its rules are written
 //! in the vocabulary of `at`, one line a rule. Not here: what needs other objects (admission).
 
+mod admission;
 mod at;
+mod autoscaling;
 mod batch;
 mod common;
 mod config;
 mod container;
 mod cron;
+mod devices;
 mod diff;
+mod flow;
 mod meta;
 mod network;
 mod placement;
 mod pod;
 mod policy;
 mod rbac;
+mod registration;
 mod service;
 mod storage;
 mod table;

@@ -298,8 +298,3 @@ impl<'a> At<'a> {
 
 pub(super) const NON_NEGATIVE: &str = "must be greater than or equal to 0";
 pub(super) const IMMUTABLE: &str = "field is immutable";
-
-/// `[a b]` as Go prints a list of texts.
-pub(super) fn go_list<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(" "))
-}

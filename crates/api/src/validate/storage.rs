@@ -16,6 +16,7 @@ pub(super) fn driver_name(at: &At<'_>, f: &mut Faults) {
     let text = at.text();
     if text.is_empty() {
         at.required(f, "");
+        return;
     }
     if text.len() > 63 {
         at.too_long(f, 63);

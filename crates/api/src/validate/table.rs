@@ -2,7 +2,10 @@
 
 use super::at::{At, Faults};
 use super::meta::NameRule;
-use super::{batch, config, network, pod, policy, rbac, service, storage, workloads};
+use super::{
+    admission, autoscaling, batch, config, devices, flow, network, pod, policy, rbac, registration,
+    service, storage, workloads,
+};
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
 type Create = fn(&At<'_>, &mut Faults);
@@ -58,12 +61,16 @@ const APPS: &str = "apps";
 const BATCH: &str = "batch";
 const NETWORK: &str = "networking.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+const FLOW: &str = "flowcontrol.apiserver.k8s.io";
+const RESOURCE: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 #[rustfmt::skip]
 static ROWS: &[Rules] = &[
     row("", "ConfigMap", config::config_map).update(config::config_map_update),
     row("", "Endpoints", service::endpoints).update(|new, _, f| service::endpoints(new, f)),
+    row("", "Event", registration::core_event).name(path_segment).update(|new, _, f| registration::core_event(new, f)),
     row("", "LimitRange", config::limit_range).update(|new, _, f| config::limit_range(new, f)),
     row("", "Namespace", config::namespace).name(dns_label).status(config::namespace_status),
     row("", "Node", config::node).update(config::node_update).status(config::node_update),
@@ -76,16 +83,34 @@ static ROWS: &[Rules] = &[
     row("", "ResourceQuota", config::quota).update(config::quota_update).status(config::quota_status),
     row("", "Secret", config::secret).update(config::secret_update),
     row("", "Service", service::create).name(dns_label).update(service::update).status(service::status),
+    row(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy).update(|new, _, f| admission::mutating_policy(new, f)),
+    row(ADMISSION, "MutatingAdmissionPolicyBinding", admission::binding).update(|new, _, f| admission::binding(new, f)),
+    row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),
+    row(ADMISSION, "ValidatingAdmissionPolicy", admission::validating_policy)
+        .update(|new, _, f| admission::validating_policy(new, f)).status(admission::validating_policy_status),
+    row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::validating_binding)
+        .update(|new, _, f| admission::validating_binding(new, f)),
+    row(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),
+    row("apiregistration.k8s.io", "APIService", registration::api_service).name(path_segment)
+        .update(|new, _, f| registration::api_service(new, f)),
     row(APPS, "ControllerRevision", workloads::controller_revision).update(workloads::controller_revision_update),
     row(APPS, "DaemonSet", workloads::daemon_set).update(workloads::daemon_set_update).status(workloads::daemon_set_status),
     row(APPS, "Deployment", workloads::deployment).update(workloads::deployment_update).status(workloads::deployment_status),
     row(APPS, "ReplicaSet", workloads::replica_set).update(workloads::replica_set_update).status(workloads::replica_set_status),
     row(APPS, "StatefulSet", workloads::stateful_set).name(dns_label)
         .update(workloads::stateful_set_update).status(workloads::stateful_set_status),
+    row("autoscaling", "HorizontalPodAutoscaler", autoscaling::autoscaler)
+        .update(|new, _, f| autoscaling::autoscaler(new, f)).status(autoscaling::autoscaler_status),
     row(BATCH, "CronJob", batch::cron_job).update(batch::cron_job_update),
     row(BATCH, "Job", batch::job).update(batch::job_update).status(batch::job_status),
+    row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).name(path_segment)
+        .update(registration::signing_request_update).status(registration::signing_request_status),
     row("coordination.k8s.io", "Lease", policy::lease).update(|new, _, f| policy::lease(new, f)),
     row("discovery.k8s.io", "EndpointSlice", service::slice).update(service::slice_update),
+    row("events.k8s.io", "Event", registration::new_event).update(registration::new_event_update),
+    row(FLOW, "FlowSchema", flow::flow_schema).update(|new, _, f| flow::flow_schema(new, f)).status(flow::flow_status),
+    row(FLOW, "PriorityLevelConfiguration", flow::priority_level)
+        .update(|new, _, f| flow::priority_level(new, f)).status(flow::flow_status),
     row(NETWORK, "IPAddress", network::ip_address).name(network::ip_name).update(network::ip_address_update),
     row(NETWORK, "Ingress", network::ingress).update(network::ingress_update).status(network::ingress_status),
     row(NETWORK, "IngressClass", network::ingress_class).update(network::ingress_class_update),
@@ -97,6 +122,10 @@ static ROWS: &[Rules] = &[
     row(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding).name(path_segment).update(rbac::cluster_role_binding_update),
     row(RBAC, "Role", rbac::role).name(path_segment).update(|new, _, f| rbac::role(new, f)),
     row(RBAC, "RoleBinding", rbac::role_binding).name(path_segment).update(rbac::role_binding_update),
+    row(RESOURCE, "DeviceClass", devices::class).update(|new, _, f| devices::class(new, f)),
+    row(RESOURCE, "ResourceClaim", devices::claim).update(devices::claim_update).status(devices::claim_status),
+    row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_update),
+    row(RESOURCE, "ResourceSlice", devices::slice).update(devices::slice_update),
     row("scheduling.k8s.io", "PriorityClass", policy::priority_class).update(policy::priority_class_update),
     row(STORAGE, "CSIDriver", storage::driver).update(storage::driver_update),
     row(STORAGE, "CSINode", storage::csi_node).update(|new, _, f| storage::csi_node(new, f)),
