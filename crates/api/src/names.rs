@@ -355,6 +355,12 @@ pub fn config_key(text: &str) -> Faults {
     faults
 }
 
+/// The name that the server makes from `metadata.generateName` and five random characters.
+pub fn generate(base: &str, suffix: &str) -> String {
+    let end = (0..=base.len().min(58)).rev().find(|at| base.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{suffix}", &base[..end])
+}
+
 /// A `generateName` prefix, checked by the validator of whole names: a trailing dash is fine, since
 /// more follows.
 pub fn prefix(text: &str, name: fn(&str) -> Faults) -> Faults {

@@ -247,12 +247,20 @@ impl Strategy {
 /// Prepares an object that a client wants to create: drops what only the server sets, and brings the
 /// rest to form. A job's generated selector needs `metadata.uid` and `metadata.name` set before.
 pub fn prepare_create(kind: &Kind, object: &mut Object) {
+    pod::drop_disabled(kind.kind, object);
     Strategy::of(kind.group, kind.kind).prepare_create(object);
+    if !kind.namespaced {
+        object.meta_mut().remove("namespace");
+    }
     conform(kind, object);
 }
 
 /// Prepares an object that a client wants to store in the place of `old` (in the same version).
 pub fn prepare_update(kind: &Kind, new: &mut Object, old: &Object, subresource: Option<&str>) {
+    if !kind.namespaced {
+        new.meta_mut().remove("namespace");
+    }
+    pod::drop_disabled(kind.kind, new);
     Strategy::of(kind.group, kind.kind).prepare_update(new, old, subresource);
     conform(kind, new);
 }

@@ -36,6 +36,10 @@ use crate::status::Cause;
 use at::At;
 use table::Rules;
 
+/// The groups whose objects may have finalizers of any name. (And those of custom resources.)
+const GENERIC_META: [&str; 3] =
+    ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
+
 /// The faults of an object that a client wants to create.
 pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
     let value = Value::Object(new.0.clone());
@@ -43,6 +47,9 @@ pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
     meta::create(&root, kind.namespaced, rules.name, &mut faults);
+    if !GENERIC_META.contains(&kind.group) {
+        meta::standard_finalizers(&root, &mut faults);
+    }
     (rules.create)(&root, &mut faults);
     faults
 }
@@ -70,6 +77,9 @@ fn changed(
     // Upstream looks at the metadata twice: once for every kind, once with the kind's own rules.
     meta::update(&new, &old, &mut faults);
     meta::update(&new, &old, &mut faults);
+    if !GENERIC_META.contains(&kind.group) {
+        meta::standard_finalizers(&new, &mut faults);
+    }
     rules_of(&rules, &new, &old, &mut faults);
     faults
 }

@@ -41,6 +41,14 @@ pub(super) fn namespace_update(new: &mut Object, old: &Object) {
     }
 }
 
+/// Configuration in API objects is long gone.
+pub(super) fn node_create(object: &mut Object) {
+    object.map_mut("spec").remove("configSource");
+    if let Some(Value::Object(status)) = object.0.get_mut("status") {
+        status.remove("config");
+    }
+}
+
 /// A node keeps its status on update, but may be created with one.
 pub(super) fn node_update(new: &mut Object, old: &Object) {
     copy(new, old, "status");
@@ -286,9 +294,88 @@ pub(super) fn no_first_generation(object: &mut Object) {
     object.meta_mut().remove("generation");
 }
 
+/// The list of addresses follows the one address, which old clients set alone.
+pub(super) fn service_create(new: &mut Object) {
+    let one = new.text("spec.clusterIP").unwrap_or("").to_owned();
+    let listed = new.at("spec.clusterIPs").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    if !one.is_empty() && !listed {
+        new.map_mut("spec").insert("clusterIPs".to_owned(), Value::from(vec![one]));
+    }
+}
+
+/// What was allocated stays where the client leaves it out.
+fn keep_allocated(new: &mut Object, old: &Object) {
+    let kind = |o: &Object| o.text("spec.type").unwrap_or("ClusterIP").to_owned();
+    let empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(s)) => s.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(value) => value.as_i64() == Some(0),
+    };
+    let keep = |new: &mut Object, field: &str| {
+        let path = format!("spec.{field}");
+        if let (true, Some(value)) = (empty(new.at(&path)), old.at(&path).cloned()) {
+            new.map_mut("spec").insert(field.to_owned(), value);
+        }
+    };
+    let (now, was) = (kind(new), kind(old));
+    if now != "ExternalName" && was != "ExternalName" {
+        keep(new, "clusterIP");
+        if new.at("spec.clusterIP") == old.at("spec.clusterIP") {
+            keep(new, "clusterIPs");
+        }
+    }
+    let node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+    if node_ports(&now) && node_ports(&was) {
+        let port = |p: &Value| p.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
+        let name = |p: &Value| p.get("name").and_then(Value::as_str).unwrap_or("").to_owned();
+        let before: Vec<(String, i64)> = old
+            .at("spec.ports")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|p| (name(p), port(p)))
+            .collect();
+        if let Some(Value::Array(ports)) = new.map_mut("spec").get_mut("ports") {
+            let mut used: Vec<i64> = ports.iter().map(port).collect();
+            for one in ports.iter_mut().filter(|p| port(p) == 0) {
+                let had = before.iter().rev().find(|b| b.0 == name(one) && b.1 != 0);
+                if let Some((_, number)) = had.filter(|b| !used.contains(&b.1)) {
+                    one["nodePort"] = (*number).into();
+                    used.push(*number);
+                }
+            }
+        }
+    }
+    let health = |o: &Object| {
+        kind(o) == "LoadBalancer" && o.text("spec.externalTrafficPolicy") == Some("Local")
+    };
+    if health(new) && health(old) {
+        keep(new, "healthCheckNodePort");
+    }
+}
+
+/// The list of addresses follows the one address where a client changed that alone.
+fn follow_address(new: &mut Object, old: &Object) {
+    let text = |o: &Object| o.text("spec.clusterIP").unwrap_or("").to_owned();
+    let list =
+        |o: &Object| o.at("spec.clusterIPs").and_then(Value::as_array).cloned().unwrap_or_default();
+    let (now, was) = (text(new), text(old));
+    if now == was || list(new) != list(old) {
+        return;
+    }
+    if now.is_empty() {
+        new.map_mut("spec").remove("clusterIPs");
+    } else {
+        new.map_mut("spec").insert("clusterIPs".to_owned(), Value::from(vec![now]));
+    }
+}
+
 /// Drops what a service of another type does not need, where the client left it as it was.
 pub(super) fn service_update(new: &mut Object, old: &Object) {
     let kind = |o: &Object| o.text("spec.type").unwrap_or("ClusterIP").to_owned();
+    keep_allocated(new, old);
+    follow_address(new, old);
     let (now, before) = (kind(new), kind(old));
     if now == "ExternalName" {
         new.map_mut("spec").remove("internalTrafficPolicy");

@@ -56,6 +56,37 @@ pub fn qos_class(pod: &Object) -> &'static str {
     }
 }
 
+/// Where the kinds with pod templates have their pods' spec.
+const SPECS: [(&str, &[&str]); 9] = [
+    ("Pod", &["spec"]),
+    ("PodTemplate", &["template", "spec"]),
+    ("ReplicationController", &["spec", "template", "spec"]),
+    ("DaemonSet", &["spec", "template", "spec"]),
+    ("Deployment", &["spec", "template", "spec"]),
+    ("ReplicaSet", &["spec", "template", "spec"]),
+    ("StatefulSet", &["spec", "template", "spec"]),
+    ("Job", &["spec", "template", "spec"]),
+    ("CronJob", &["spec", "jobTemplate", "spec", "template", "spec"]),
+];
+
+/// Drops fields of features that are off by default.
+pub(super) fn drop_disabled(kind: &str, object: &mut Object) {
+    let Some((_, path)) = SPECS.iter().find(|s| s.0 == kind) else { return };
+    let (first, rest) = path.split_first().unwrap_or((&"spec", &[]));
+    let spec = rest
+        .iter()
+        .try_fold(object.0.get_mut(*first), |at, step| at.map(|value| value.get_mut(*step)));
+    let Some(Some(spec)) = spec else { return };
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            if let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle") {
+                lifecycle.remove("stopSignal");
+            }
+        }
+    }
+}
+
 /// A new pod is pending; label keys of affinity and spreading become selectors.
 pub(super) fn create(pod: &mut Object) {
     let mut status = super::new_pod_status(pod);

@@ -179,6 +179,31 @@ impl<'a> At<'a> {
         f.push(Cause::duplicate(self.path(), &value.into()));
     }
 
+    /// Invalid, with a text that stands for the value as it is.
+    pub fn invalid_shown(&self, f: &mut Faults, shown: &str, why: &str) {
+        let message = format!("Invalid value: {shown}: {why}");
+        f.push(Cause::new(CauseReason::Invalid, self.path(), message));
+    }
+
+    /// Duplicate, with a text that stands for the value as it is.
+    pub fn duplicate_shown(&self, f: &mut Faults, shown: &str) {
+        let message = format!("Duplicate value: {shown}");
+        f.push(Cause::new(CauseReason::Duplicate, self.path(), message));
+    }
+
+    /// The value as upstream's own struct prints: its names in its order, and what it shows for a
+    /// field that is not set.
+    pub fn as_struct(&self, fields: &[(&str, &str, &str)]) -> String {
+        let shown: Vec<String> = fields
+            .iter()
+            .map(|(field, name, unset)| match self.get(field).value {
+                Value::Null => format!("\"{name}\":{unset}"),
+                value => format!("\"{name}\":{value}"),
+            })
+            .collect();
+        format!("{{{}}}", shown.join(","))
+    }
+
     pub fn not_found(&self, f: &mut Faults) {
         f.push(Cause::not_found(self.path(), self.value));
     }
@@ -270,7 +295,7 @@ impl<'a> At<'a> {
     /// Above zero.
     pub fn positive(&self, f: &mut Faults) {
         if self.number() <= 0 {
-            self.invalid_as(f, self.number(), "must be greater than 0");
+            self.invalid_as(f, self.number(), "must be greater than zero");
         }
     }
 

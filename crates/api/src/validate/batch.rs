@@ -63,7 +63,7 @@ fn job_rules(spec: &At<'_>, f: &mut Faults) {
         selector.required(f, "");
     }
     let labels = spec.get("template.metadata.labels");
-    if selector.is_set() && common::selects(selector.value, labels.value) == Some(false) {
+    if !selector.is_set() || common::selects(selector.value, labels.value) == Some(false) {
         labels.invalid(f, "`selector` does not match template `labels`");
     }
 }
@@ -391,6 +391,8 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
 
 pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     let (spec, was) = (new.get("spec"), old.get("spec"));
+    // Upstream looks twice.
+    job(new, f);
     job_rules(&spec, f);
     let completions = spec.get("completions");
     if spec.get("completionMode").text() != "Indexed" {
@@ -403,11 +405,48 @@ pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     }
     spec.get("selector").immutable(f, &was.get("selector"));
     template_update(&spec, &was, new, old, f);
-    for field in
-        ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
+    spec.get("completionMode").immutable(f, &was.get("completionMode"));
+    let policy = spec.get("podFailurePolicy");
+    if policy.value != was.get("podFailurePolicy").value {
+        policy.invalid_shown(f, &failure_shown(&policy), IMMUTABLE);
+    }
+    for field in ["backoffLimitPerIndex", "managedBy", "successPolicy"] {
         spec.get(field).immutable(f, &was.get(field));
     }
+}
+
+/// A failure policy as upstream's struct prints.
+fn failure_shown(policy: &At<'_>) -> String {
+    if !policy.is_set() {
+        return "null".to_owned();
+    }
+    let list = |list: &At<'_>, one: &dyn Fn(&At<'_>) -> String| {
+        if list.is_set() {
+            format!("[{}]", list.items().map(|at| one(&at)).collect::<Vec<_>>().join(","))
+        } else {
+            "null".to_owned()
+        }
+    };
+    let pattern =
+        |at: &At<'_>| at.as_struct(&[("type", "Type", "\"\""), ("status", "Status", "\"\"")]);
+    let rules = list(&policy.get("rules"), &|rule: &At<'_>| {
+        let codes = rule.get("onExitCodes");
+        let codes = if codes.is_set() {
+            codes.as_struct(&[
+                ("containerName", "ContainerName", "null"),
+                ("operator", "Operator", "\"\""),
+                ("values", "Values", "null"),
+            ])
+        } else {
+            "null".to_owned()
+        };
+        format!(
+            "{{\"Action\":{},\"OnExitCodes\":{codes},\"OnPodConditions\":{}}}",
+            rule.get("action").value,
+            list(&rule.get("onPodConditions"), &pattern)
+        )
+    });
+    format!("{{\"Rules\":{rules}}}")
 }
 
 /// Where pods go may change until the job first starts.
@@ -440,14 +479,11 @@ fn template_update(spec: &At<'_>, was: &At<'_>, _new: &At<'_>, old: &At<'_>, f: 
             }
         }
     }
+    // Upstream shows its own struct, which nobody can read; the path and the reason are what counts.
     if template.value != &before {
-        template_shown(&template, f);
+        let at = if suspended { template.get("spec") } else { template };
+        at.invalid(f, IMMUTABLE);
     }
-}
-
-/// Upstream shows its own struct, which nobody can read; the path and the reason are what counts.
-fn template_shown(at: &At<'_>, f: &mut Faults) {
-    at.invalid(f, IMMUTABLE);
 }
 
 fn is_true(status: &At<'_>, kind: &str) -> bool {

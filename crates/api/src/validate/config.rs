@@ -37,7 +37,7 @@ pub(super) fn config_map(root: &At<'_>, f: &mut Faults) {
         size += decoded(&value).len();
     }
     if size > MAX_SIZE {
-        root.get("").too_long(f, MAX_SIZE);
+        root.key("").too_long(f, MAX_SIZE);
     }
 }
 

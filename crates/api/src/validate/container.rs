@@ -650,6 +650,39 @@ pub(super) fn pod_resources(at: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
     resources_with(at, cx, pod_name, f);
 }
 
+/// What the containers want fits into what the pod has.
+pub(super) fn within_pod(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
+    let containers = spec.get("containers");
+    for (name, amount) in at.get("requests").entries() {
+        let sum = containers
+            .items()
+            .filter_map(|c| c.get("resources.requests").key(name).quantity())
+            .fold(Quantity::ZERO, |sum, q| sum + q);
+        if amount.quantity().is_some_and(|have| sum > have) {
+            let why =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
+            amount.invalid(f, &why);
+        }
+    }
+    let shown = at.get("containers");
+    for (index, container) in containers.items().enumerate() {
+        for (name, limit) in container.get("resources.limits").entries() {
+            let (Some(wanted), Some(have)) =
+                (limit.quantity(), at.get("limits").key(name).quantity())
+            else {
+                continue;
+            };
+            if wanted > have {
+                shown.index(index).key(name).get("limits").invalid_as(
+                    f,
+                    wanted.to_string(),
+                    &format!("must be less than or equal to pod limits of {have}"),
+                );
+            }
+        }
+    }
+}
+
 fn resources_with(
     at: &At<'_>,
     cx: &Context<'_>,
@@ -701,6 +734,15 @@ fn resources_with(
         }
         if !cx.claims.contains(name.text()) {
             claim.with(&name.text().into()).not_found(f);
+            let known: Vec<&str> = cx.claims.iter().copied().collect();
+            let known = match known[..] {
+                [] => " which is empty".to_owned(),
+                _ => format!(": {}", known.join(", ")),
+            };
+            if let Some(last) = f.last_mut() {
+                last.message +=
+                    &format!(": must be one of the names in pod.spec.resourceClaims{known}");
+            }
         }
     }
 }

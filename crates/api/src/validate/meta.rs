@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::at::{At, Faults, IMMUTABLE};
 use super::common;
 use crate::names;
-use crate::status::{Cause, CauseReason};
+use crate::status::Cause;
 
 /// How names of a kind are checked.
 pub(super) type NameRule = fn(&str) -> names::Faults;
@@ -101,7 +101,8 @@ fn owners(list: &At<'_>, f: &mut Faults) {
             f.push(Cause::invalid(path, &value, why));
         };
         let version = owner.get("apiVersion");
-        if version.text().rsplit('/').next().unwrap_or("").is_empty() {
+        let parts: Vec<&str> = version.text().split('/').collect();
+        if parts.len() > 2 || parts.last().is_none_or(|p| p.is_empty()) {
             fault(f, "apiVersion", "version must not be empty");
         }
         for field in ["kind", "name", "uid"] {
@@ -119,12 +120,36 @@ fn owners(list: &At<'_>, f: &mut Faults) {
         if owner.get("controller").is_true() {
             let name = format!("{}/{}", owner.get("kind").text(), owner.get("name").text());
             match &controller {
-                Some(first) => list.invalid(
+                Some(first) => list.invalid_shown(
                     f,
+                    &owners_shown(list),
                     &format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"),
                 ),
                 None => controller = Some(name),
             }
+        }
+    }
+}
+
+/// The owners as upstream's struct prints.
+fn owners_shown(list: &At<'_>) -> String {
+    const FIELDS: [&str; 6] =
+        ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let one = |owner: At<'_>| {
+        let set = FIELDS.iter().filter(|field| owner.get(field).is_set());
+        let shown: Vec<String> =
+            set.map(|field| format!("\"{field}\":{}", owner.get(field).value)).collect();
+        format!("{{{}}}", shown.join(","))
+    };
+    format!("[{}]", list.items().map(one).collect::<Vec<_>>().join(","))
+}
+
+/// What the older kinds ask of finalizers besides.
+pub(super) fn standard_finalizers(root: &At<'_>, f: &mut Faults) {
+    for item in root.get("metadata.finalizers").items() {
+        let text = item.text();
+        if !text.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&text) {
+            item.invalid(f, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }
 }
@@ -164,10 +189,4 @@ fn managed_fields(list: &At<'_>, f: &mut Faults) {
             entry.get("subresource").too_long(f, 256);
         }
     }
-}
-
-/// A fault of ours, not the client's.
-#[allow(dead_code)]
-pub(super) fn internal(at: &At<'_>, why: &str, f: &mut Faults) {
-    f.push(Cause::new(CauseReason::Internal, at.path(), format!("Internal error: {why}")));
 }

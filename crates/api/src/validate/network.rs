@@ -307,7 +307,16 @@ pub(super) fn ip_address(root: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn ip_address_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    new.get("spec.parentRef").immutable(f, &old.get("spec.parentRef"));
+    let (now, was) = (new.get("spec.parentRef"), old.get("spec.parentRef"));
+    if now.value != was.value {
+        let shown = now.as_struct(&[
+            ("group", "Group", "\"\""),
+            ("resource", "Resource", "\"\""),
+            ("namespace", "Namespace", "\"\""),
+            ("name", "Name", "\"\""),
+        ]);
+        now.invalid_shown(f, &shown, super::at::IMMUTABLE);
+    }
 }
 
 pub(super) fn service_cidr(root: &At<'_>, f: &mut Faults) {

@@ -220,15 +220,14 @@ pub(super) fn taints(list: &At<'_>, f: &mut Faults) {
         }
         effect.need_one_of(f, EFFECTS);
         if !seen.insert((effect.text().to_owned(), key.text().to_owned())) {
-            // Upstream's message ends in a number that it formats by mistake.
-            let mut shown = taint.value.clone();
-            if let Some(map) = shown.as_object_mut() {
-                map.remove("timeAdded");
-            }
-            taint.duplicate(f);
-            if let Some(last) = f.last_mut() {
-                last.message.push_str(": taints must be unique by key and effect pair");
-            }
+            let shown = taint.as_struct(&[
+                ("key", "Key", "\"\""),
+                ("value", "Value", "\"\""),
+                ("effect", "Effect", "\"\""),
+                ("timeAdded", "TimeAdded", "null"),
+            ]);
+            let why = "taints must be unique by key and effect pair";
+            taint.duplicate_shown(f, &format!("{shown}: {why}"));
         }
     }
 }

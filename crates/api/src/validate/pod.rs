@@ -63,6 +63,22 @@ fn annotations(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
     if mirror.is_set() && spec.get("nodeName").is_empty() {
         mirror.invalid(f, "must set spec.nodeName if mirror pod annotation is set");
     }
+    let prefix = "container.apparmor.security.beta.kubernetes.io/";
+    for (key, note) in at.entries() {
+        let Some(container) = key.strip_prefix(prefix) else { continue };
+        let lists = ["containers", "initContainers", "ephemeralContainers"];
+        let known = |list: &&str| spec.get(list).items().any(|c| c.get("name").text() == container);
+        if !lists.iter().any(known) {
+            note.invalid_as(f, container, "container not found");
+        }
+        let profile = note.text();
+        if !["", "runtime/default", "unconfined"].contains(&profile)
+            && !profile.starts_with("localhost/")
+        {
+            let why = format!("invalid AppArmor profile name: {}", names::quote(profile));
+            note.invalid(f, &why);
+        }
+    }
     let cost = at.key("controller.kubernetes.io/pod-deletion-cost");
     if cost.is_set() {
         let text = cost.text();
@@ -123,6 +139,7 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     let resources = at.get("resources");
     if resources.is_set() {
         container::pod_resources(&resources, &cx, f);
+        container::within_pod(&resources, at, f);
     }
     host_network_ports(at, f);
     restart.need_one_of(f, &["Always", "OnFailure", "Never"]);
@@ -185,6 +202,14 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     }
 }
 
+fn claim_shown(claim: &At<'_>) -> String {
+    claim.as_struct(&[
+        ("name", "Name", "\"\""),
+        ("resourceClaimName", "ResourceClaimName", "null"),
+        ("resourceClaimTemplateName", "ResourceClaimTemplateName", "null"),
+    ])
+}
+
 fn resource_claims(list: &At<'_>, f: &mut Faults) {
     let mut seen = BTreeSet::new();
     for claim in list.items() {
@@ -199,11 +224,12 @@ fn resource_claims(list: &At<'_>, f: &mut Faults) {
         let (direct, template) =
             (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
         if direct.is_set() && template.is_set() {
-            claim.invalid(f, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
+            claim.invalid_shown(f, &claim_shown(&claim), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
         }
         if !direct.is_set() && !template.is_set() {
-            claim.invalid(
+            claim.invalid_shown(
                 f,
+                &claim_shown(&claim),
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             );
         }

@@ -106,7 +106,7 @@ pub(super) fn priority_class(root: &At<'_>, f: &mut Faults) {
     } else if value.number() > 1_000_000_000 {
         value.forbidden(f, "maximum allowed value of a user defined priority is 1000000000");
     }
-    root.get("preemptionPolicy").one_of_if_set(f, &["Never", "PreemptLowerPriority"]);
+    root.get("preemptionPolicy").one_of_if_set(f, &["PreemptLowerPriority", "Never"]);
 }
 
 pub(super) fn priority_class_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
@@ -139,7 +139,14 @@ pub(super) fn runtime_class(root: &At<'_>, f: &mut Faults) {
             map.remove("tolerationSeconds");
         }
         if seen.contains(&key) {
-            toleration.duplicate(f);
+            let shown = toleration.as_struct(&[
+                ("key", "Key", "\"\""),
+                ("operator", "Operator", "\"\""),
+                ("value", "Value", "\"\""),
+                ("effect", "Effect", "\"\""),
+                ("tolerationSeconds", "TolerationSeconds", "null"),
+            ]);
+            toleration.duplicate_shown(f, &shown);
         }
         seen.push(key);
     }

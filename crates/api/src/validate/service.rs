@@ -533,7 +533,11 @@ pub(super) fn slice(root: &At<'_>, f: &mut Faults) {
                         let six = is_v6(address.text());
                         if (kind.text() == "IPv4") == six {
                             let what = if six { "IPv4" } else { "IPv6" };
-                            address.invalid(f, &format!("must be an {what} address"));
+                            addresses.invalid_as(
+                                f,
+                                address.text(),
+                                &format!("must be an {what} address"),
+                            );
                         }
                         endpoint_ip(&address, f);
                     }

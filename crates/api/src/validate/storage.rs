@@ -97,7 +97,7 @@ pub(super) fn claim_spec(at: &At<'_>, f: &mut Faults) {
             );
         }
     } else if source.is_set() && reference.is_set() && source.value != reference.value {
-        at.invalid_as(f, source.path(), "must match dataSourceRef");
+        at.invalid_as(f, serde_json::json!({}), "must match dataSourceRef");
     }
     at.get("volumeAttributesClassName").check_if_set(f, names::dns_subdomain);
 }
@@ -210,7 +210,8 @@ fn volume_spec(spec: &At<'_>, inline: bool, f: &mut Faults) {
             capacity.required(f, "");
         }
         if !capacity.get("storage").is_set() || capacity.len() > 1 {
-            let shown = if capacity.is_set() { capacity.value.clone() } else { Value::Null };
+            let shown =
+                if capacity.is_set() { capacity.value.clone() } else { serde_json::json!({}) };
             let list = "supported values: \"storage\"";
             f.push(crate::Cause::new(
                 crate::CauseReason::NotSupported,
@@ -409,22 +410,14 @@ fn allowed_topologies(list: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn class_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    for (field, shown) in [("parameters", "parameters"), ("provisioner", "provisioner")] {
+    new.get("parameters").immutable(f, &old.get("parameters"));
+    for field in ["provisioner", "reclaimPolicy"] {
         let (now, was) = (new.get(field), old.get(field));
         if now.value != was.value {
-            new.get(shown).forbidden(f, &format!("updates to {field} are forbidden."));
+            now.forbidden(f, &format!("updates to {field} are forbidden."));
         }
     }
-    for field in ["reclaimPolicy", "volumeBindingMode"] {
-        let (now, was) = (new.get(field), old.get(field));
-        if now.value != was.value {
-            if field == "reclaimPolicy" {
-                now.forbidden(f, "updates to reclaimPolicy are forbidden.");
-            } else {
-                now.invalid(f, super::at::IMMUTABLE);
-            }
-        }
-    }
+    new.get("volumeBindingMode").immutable(f, &old.get("volumeBindingMode"));
     allowed_topologies(&new.get("allowedTopologies"), f);
 }
 
@@ -439,7 +432,7 @@ pub(super) fn driver(root: &At<'_>, f: &mut Faults) {
             spec.get(field).required(f, "");
         }
     }
-    spec.get("fsGroupPolicy").one_of_if_set(f, &["ReadWriteOnceWithFSType", "File", "None"]);
+    spec.get("fsGroupPolicy").one_of_if_set(f, &["File", "None", "ReadWriteOnceWithFSType"]);
     let mut audiences = BTreeSet::new();
     for token in spec.get("tokenRequests").items() {
         let audience = token.get("audience");
@@ -458,7 +451,7 @@ pub(super) fn driver(root: &At<'_>, f: &mut Faults) {
     let modes = spec.get("volumeLifecycleModes");
     for mode in modes.items() {
         if !["Ephemeral", "Persistent"].contains(&mode.text()) {
-            modes.with(mode.value).unsupported(f, &["Ephemeral", "Persistent"]);
+            modes.with(mode.value).unsupported(f, &["Persistent", "Ephemeral"]);
         }
     }
     if !spec.get("seLinuxMount").is_set() {
@@ -472,11 +465,11 @@ pub(super) fn driver(root: &At<'_>, f: &mut Faults) {
 
 pub(super) fn driver_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     driver(new, f);
-    for field in ["attachRequired", "fsGroupPolicy"] {
-        let _ = field;
+    // Upstream misspells the path.
+    if new.get("spec.attachRequired").value != old.get("spec.attachRequired").value {
+        let value = new.get("spec.attachRequired").value.clone();
+        new.get("spec.attachedRequired").invalid_as(f, value, super::at::IMMUTABLE);
     }
-    let path = "spec.attachRequired";
-    new.get(path).immutable(f, &old.get(path));
     let path = "spec.volumeLifecycleModes";
     new.get(path).immutable(f, &old.get(path));
 }

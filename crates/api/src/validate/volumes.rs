@@ -244,7 +244,14 @@ pub(super) fn device(field: &str, at: &At<'_>, f: &mut Faults) {
         "azureDisk" => {
             need_all(at, &["diskName", "diskURI"], f);
             at.get("cachingMode").one_of_if_set(f, &["None", "ReadOnly", "ReadWrite"]);
-            at.get("kind").one_of_if_set(f, &["Dedicated", "Managed", "Shared"]);
+            let (kind, disk) = (at.get("kind"), at.get("diskURI"));
+            kind.one_of_if_set(f, &["Dedicated", "Managed", "Shared"]);
+            if kind.text() == "Managed" && !disk.text().starts_with("/subscriptions/") {
+                disk.unsupported(f, &["/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"]);
+            }
+            if kind.text() != "Managed" && !disk.text().starts_with("https://") {
+                disk.unsupported(f, &["https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"]);
+            }
         }
         "scaleIO" => need_all(at, &["gateway", "system", "volumeName"], f),
         _ => {}

@@ -28,18 +28,17 @@ fn selector(spec: &At<'_>, empty: &str, f: &mut Faults) {
 fn selected_template(spec: &At<'_>, invalid: &str, f: &mut Faults) -> bool {
     let at = spec.get("selector");
     let labels = spec.get("template.metadata.labels");
-    let Some(matches) = common::selects(if at.is_set() { at.value } else { &EMPTY }, labels.value)
-    else {
+    // No selector selects nothing.
+    let matches = if at.is_set() { common::selects(at.value, labels.value) } else { Some(false) };
+    let Some(matches) = matches else {
         at.invalid(f, invalid);
         return false;
     };
-    if at.is_set() && !matches && !common::selects_all(&at) {
+    if !matches && (!at.is_set() || !common::selects_all(&at)) {
         labels.invalid(f, "`selector` does not match template `labels`");
     }
     true
 }
-
-static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| serde_json::json!({}));
 
 /// A template whose pods run forever.
 fn endless(template: &At<'_>, kind: &str, f: &mut Faults) {
@@ -238,7 +237,11 @@ fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
         "" => strategy.required(f, ""),
         "OnDelete" => {
             if rolling.is_set() {
-                rolling.invalid(f, "only allowed for updateStrategy 'RollingUpdate'");
+                let shown = rolling.as_struct(&[
+                    ("partition", "Partition", "0"),
+                    ("maxUnavailable", "MaxUnavailable", "null"),
+                ]);
+                rolling.invalid_shown(f, &shown, "only allowed for updateStrategy 'RollingUpdate'");
             }
         }
         "RollingUpdate" => {

@@ -40,7 +40,17 @@ fn pod(object: &mut Object) {
             }));
         }
     }
-    let tolerations = list(spec, "tolerations");
+    tolerate(object);
+    let spec = object.map_mut("spec");
+    if !spec.contains_key("priorityClassName") {
+        spec.entry("priority").or_insert_with(|| 0.into());
+        spec.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
+    }
+}
+
+/// The tolerations that every pod has.
+pub fn tolerate(object: &mut Object) {
+    let tolerations = list(object.map_mut("spec"), "tolerations");
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let covers = |t: &Value| {
             let any = t.get("key").is_none() && t["operator"] == "Exists";
@@ -49,10 +59,6 @@ fn pod(object: &mut Object) {
         if !tolerations.iter().any(covers) {
             tolerations.push(json!({"effect": "NoExecute", "key": key, "operator": "Exists", "tolerationSeconds": 300}));
         }
-    }
-    if !spec.contains_key("priorityClassName") {
-        spec.entry("priority").or_insert_with(|| 0.into());
-        spec.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
     }
 }
 

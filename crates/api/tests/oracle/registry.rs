@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isopod_api::apply::{self, Writer};
 use isopod_api::codec::{conform, json};
 use isopod_api::kinds::{self, Kind};
-use isopod_api::{ApiError, Object, Reason, Value, default, patch, strategy, validate};
+use isopod_api::{ApiError, Object, Reason, Value, default, names, patch, strategy, validate};
 use serde_json::json as object;
 
 use crate::{NAMESPACE, admission};
@@ -186,9 +186,8 @@ impl Registry {
         new.set_meta("creationTimestamp", NOW);
         new.meta_mut().remove("resourceVersion");
         if new.name().is_empty() && !new.generate_name().is_empty() {
-            let name = format!("{}<gen>", new.generate_name());
-            // The validators must see a name that could be.
-            new.set_meta("name", name.replace("<gen>", "bcdfg"));
+            let name = names::generate(new.generate_name(), "bcdfg");
+            new.set_meta("name", name);
         }
         strategy::prepare_create(kind, &mut new);
         strategy::stamp_times(kind.group, kind.kind, &mut new, None, NOW);
@@ -253,6 +252,9 @@ impl Registry {
             new.set_meta("resourceVersion", old.resource_version());
         }
         let subresource = target.subresource.as_deref();
+        if kind.kind == "Pod" && subresource.is_none() {
+            admission::tolerate(&mut new);
+        }
         strategy::prepare_update(kind, &mut new, old, subresource);
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(old), NOW);
         if kind.kind == "Service" && subresource.is_none() {
