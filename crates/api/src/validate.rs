@@ -84,6 +84,14 @@ fn changed(
     faults
 }
 
+/// The faults of a service's addresses, which upstream reports alone and before it allocates any.
+pub fn service_addresses(new: &Object) -> Vec<Cause> {
+    let value = Value::Object(new.0.clone());
+    let mut faults = Vec::new();
+    service::given_addresses(&At::root(&value), &mut faults);
+    faults
+}
+
 /// How names of a kind are checked: the faults of a text.
 pub fn name_fn(kind: &Kind) -> fn(&str) -> names::Faults {
     Rules::of(kind.group, kind.kind).name

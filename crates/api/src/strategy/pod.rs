@@ -80,8 +80,9 @@ pub(super) fn drop_disabled(kind: &str, object: &mut Object) {
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
-            if let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle") {
-                lifecycle.remove("stopSignal");
+            let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle") else { continue };
+            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                container.as_object_mut().map(|c| c.remove("lifecycle"));
             }
         }
     }
@@ -98,6 +99,7 @@ pub(super) fn create(pod: &mut Object) {
         }]);
     }
     pod.0.insert("status".into(), status);
+    profiles_of_annotations(pod);
     let labels: Map<String, Value> = pod.labels().map(|(k, v)| (k.to_owned(), v.into())).collect();
     let spec = pod.map_mut("spec");
     for side in ["podAffinity", "podAntiAffinity"] {
@@ -124,6 +126,37 @@ pub(super) fn create(pod: &mut Object) {
     let spread = spec.get_mut("topologySpreadConstraints").and_then(Value::as_array_mut);
     for constraint in spread.into_iter().flatten() {
         merge_label_keys(constraint, "matchLabelKeys", "In", &labels);
+    }
+}
+
+/// Old clients name AppArmor profiles in annotations.
+fn profiles_of_annotations(pod: &mut Object) {
+    let of_pod = pod.at("spec.securityContext.appArmorProfile").cloned();
+    let notes: Map<String, Value> =
+        pod.at("metadata.annotations").and_then(Value::as_object).cloned().unwrap_or_default();
+    let spec = pod.map_mut("spec");
+    for list in ["initContainers", "containers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let name = container.get("name").and_then(Value::as_str).unwrap_or("");
+            let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
+            let profile = match notes.get(&key).and_then(Value::as_str) {
+                Some("runtime/default") => json!({ "type": "RuntimeDefault" }),
+                Some("unconfined") => json!({ "type": "Unconfined" }),
+                Some(text) => match text.strip_prefix("localhost/").filter(|p| !p.is_empty()) {
+                    Some(path) => json!({ "type": "Localhost", "localhostProfile": path }),
+                    None => continue,
+                },
+                None => continue,
+            };
+            if of_pod.as_ref() == Some(&profile) {
+                continue;
+            }
+            let context = container.entry("securityContext").or_insert_with(|| json!({}));
+            if let Value::Object(context) = context {
+                context.entry("appArmorProfile").or_insert(profile);
+            }
+        }
     }
 }
 

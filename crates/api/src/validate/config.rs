@@ -291,7 +291,6 @@ fn is_quota(name: &str) -> bool {
     QUOTA.contains(&name)
         || name.starts_with("hugepages-")
         || name.starts_with("requests.hugepages-")
-        || name.starts_with("count/")
 }
 
 fn scope_fits(scope: &str, resource: &str) -> bool {

@@ -16,6 +16,11 @@ fn headless(spec: &At<'_>) -> bool {
     ips.len() == 1 && ips.index(0).text() == "None"
 }
 
+/// What an update or a create says about addresses.
+pub(super) fn given_addresses(root: &At<'_>, f: &mut Faults) {
+    addresses(&root.get("spec"), None, f);
+}
+
 pub(super) fn create(root: &At<'_>, f: &mut Faults) {
     service(root, None, f);
 }

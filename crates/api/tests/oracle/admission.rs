@@ -101,6 +101,9 @@ pub fn allocate(object: &mut Object) {
     spec.entry("clusterIPs").or_insert_with(|| json!([address]));
     spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
     spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
+    if kind == "LoadBalancer" && spec.get("externalTrafficPolicy") == Some(&"Local".into()) {
+        spec.entry("healthCheckNodePort").or_insert_with(|| 31_000.into());
+    }
     if kind == "NodePort" || kind == "LoadBalancer" {
         let Some(Value::Array(ports)) = spec.get_mut("ports") else { return };
         for (i, port) in ports.iter_mut().filter_map(Value::as_object_mut).enumerate() {

@@ -192,6 +192,10 @@ impl Registry {
         strategy::prepare_create(kind, &mut new);
         strategy::stamp_times(kind.group, kind.kind, &mut new, None, NOW);
         if kind.kind == "Service" {
+            let causes = validate::service_addresses(&new);
+            if !causes.is_empty() {
+                return failure(&ApiError::invalid(kind.group, kind.kind, new.name(), causes));
+            }
             admission::allocate(&mut new);
         }
         let causes = validate::create(kind, &new);
@@ -258,6 +262,10 @@ impl Registry {
         strategy::prepare_update(kind, &mut new, old, subresource);
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(old), NOW);
         if kind.kind == "Service" && subresource.is_none() {
+            let causes = validate::service_addresses(&new);
+            if !causes.is_empty() {
+                return failure(&ApiError::invalid(kind.group, kind.kind, new.name(), causes));
+            }
             admission::allocate(&mut new);
         }
         let causes = match subresource {
