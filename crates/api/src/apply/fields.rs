@@ -94,36 +94,36 @@ impl FieldSet {
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let members = self.members.intersection(&other.members).cloned().collect();
-        let both = |(k, v): (&Box<str>, &FieldSet)| {
+        let children = self.children.iter().filter_map(|(k, v)| {
             let set = v.intersection(other.children.get(k)?);
             (!set.is_empty()).then(|| (k.clone(), set))
-        };
-        Self { members, children: self.children.iter().filter_map(both).collect() }
+        });
+        Self { members, children: children.collect() }
     }
 
     /// What is in this one only.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let members = self.members.difference(&other.members).cloned().collect();
-        let rest = |(k, v): (&Box<str>, &FieldSet)| {
+        let children = self.children.iter().filter_map(|(k, v)| {
             let set = other.children.get(k).map_or_else(|| v.clone(), |o| v.difference(o));
             (!set.is_empty()).then(|| (k.clone(), set))
-        };
-        Self { members, children: self.children.iter().filter_map(rest).collect() }
+        });
+        Self { members, children: children.collect() }
     }
 
     /// What is in this one and not under a member of the other.
     #[must_use]
     pub fn without_subtrees(&self, other: &Self) -> Self {
         let members = self.members.difference(&other.members).cloned().collect();
-        let rest = |(k, v): (&Box<str>, &FieldSet)| {
+        let children = self.children.iter().filter_map(|(k, v)| {
             if other.members.contains(k) {
                 return None;
             }
             let set = other.children.get(k).map_or_else(|| v.clone(), |o| v.without_subtrees(o));
             (!set.is_empty()).then(|| (k.clone(), set))
-        };
-        Self { members, children: self.children.iter().filter_map(rest).collect() }
+        });
+        Self { members, children: children.collect() }
     }
 
     /// Every member as upstream prints paths (`.spec.containers[name="a"].image`).

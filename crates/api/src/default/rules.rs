@@ -8,8 +8,11 @@ use crate::quantity::Quantity;
 
 type Fields = Map<String, Value>;
 
+/// What fills in a message's fields.
+type Rule = fn(&mut Fields);
+
 /// For each message (its API group's package and name) its rule.
-pub(super) static RULES: &[(&str, fn(&mut Fields))] = &[
+pub(super) static RULES: &[(&str, Rule)] = &[
     ("apiextensions/CustomResourceDefinitionNames", crd_names),
     ("apps/DaemonSet", daemon_set),
     ("apps/DaemonSetUpdateStrategy", daemon_set_strategy),
@@ -352,11 +355,11 @@ fn service(map: &mut Fields) {
     let kind = map.get("spec").map_or("", |s| s.get("type").and_then(Value::as_str).unwrap_or(""));
     let kind = if kind.is_empty() { "ClusterIP" } else { kind }.to_owned();
     let balanced = kind == "LoadBalancer";
-    if let (true, Some(status)) = (balanced, child(map, "status")) {
-        if let Some(balancer) = child(status, "loadBalancer") {
-            for ingress in items(balancer, "ingress").filter(|i| i.contains_key("ip")) {
-                set(ingress, "ipMode", "VIP");
-            }
+    if let (true, Some(status)) = (balanced, child(map, "status"))
+        && let Some(balancer) = child(status, "loadBalancer")
+    {
+        for ingress in items(balancer, "ingress").filter(|i| i.contains_key("ip")) {
+            set(ingress, "ipMode", "VIP");
         }
     }
     let Some(spec) = child(map, "spec") else { return };

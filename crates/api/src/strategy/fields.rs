@@ -401,11 +401,13 @@ pub(super) fn service_update(new: &mut Object, old: &Object) {
         let list = o.at("spec.ports").and_then(Value::as_array);
         list.into_iter().flatten().filter_map(|p| p.get("nodePort")?.as_i64()).collect()
     };
-    if node_ports(&before) && !node_ports(&now) && ports(new) == ports(old) {
-        if let Some(Value::Array(list)) = new.map_mut("spec").get_mut("ports") {
-            for port in list.iter_mut().filter_map(Value::as_object_mut) {
-                port.remove("nodePort");
-            }
+    if node_ports(&before)
+        && !node_ports(&now)
+        && ports(new) == ports(old)
+        && let Some(Value::Array(list)) = new.map_mut("spec").get_mut("ports")
+    {
+        for port in list.iter_mut().filter_map(Value::as_object_mut) {
+            port.remove("nodePort");
         }
     }
     let health = |o: &Object| {

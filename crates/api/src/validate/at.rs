@@ -301,10 +301,10 @@ impl<'a> At<'a> {
 
     /// Between both, inclusive, where there is a value.
     pub fn range(&self, f: &mut Faults, low: i64, high: i64) {
-        if let Some(n) = self.int() {
-            if !(low..=high).contains(&n) {
-                self.invalid(f, &names::between(low, high));
-            }
+        if let Some(n) = self.int()
+            && !(low..=high).contains(&n)
+        {
+            self.invalid(f, &names::between(low, high));
         }
     }
 

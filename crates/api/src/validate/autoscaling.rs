@@ -89,10 +89,8 @@ fn source(metric: &At<'_>, f: &mut Faults) {
 }
 
 fn described(kind: &str, at: &At<'_>, f: &mut Faults) {
-    if matches!(kind, "Resource" | "ContainerResource") {
-        if at.get("name").is_empty() {
-            at.get("name").required(f, "must specify a resource name");
-        }
+    if matches!(kind, "Resource" | "ContainerResource") && at.get("name").is_empty() {
+        at.get("name").required(f, "must specify a resource name");
     }
     if kind == "ContainerResource" {
         let container = at.get("container");

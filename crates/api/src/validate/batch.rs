@@ -184,10 +184,10 @@ fn indexed(spec: &At<'_>, f: &mut Faults) {
         parallelism
             .invalid(f, "must be less than or equal to 100000 when completion mode is Indexed");
     }
-    if let (Some(all), Some(failed)) = (completions.int(), most_failed.int()) {
-        if failed > all {
-            most_failed.invalid(f, "must be less than or equal to completions");
-        }
+    if let (Some(all), Some(failed)) = (completions.int(), most_failed.int())
+        && failed > all
+    {
+        most_failed.invalid(f, "must be less than or equal to completions");
     }
     if most_failed.number() > 100_000 {
         most_failed.invalid(f, "must be less than or equal to 100000");
@@ -522,10 +522,9 @@ pub(super) fn job_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
         }
         if let (Some(a), Some(b)) =
             (crate::clock::parse_time(start.text()), crate::clock::parse_time(end.text()))
+            && b < a
         {
-            if b < a {
-                end.invalid(f, "must be equal to or after `startTime`");
-            }
+            end.invalid(f, "must be equal to or after `startTime`");
         }
         if failed && !target {
             no_value(

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::at::{At, Faults, IMMUTABLE};
-use super::{common, container, placement};
+use super::resources;
+use super::{common, placement};
 use crate::names;
 use crate::quantity::Quantity;
 
@@ -90,10 +91,10 @@ pub(super) fn secret(root: &At<'_>, f: &mut Faults) {
         }
         "kubernetes.io/dockercfg" => docker(&data.key(".dockercfg"), f),
         "kubernetes.io/dockerconfigjson" => docker(&data.key(".dockerconfigjson"), f),
-        "kubernetes.io/basic-auth" => {
-            if !data.key("username").is_set() && !data.key("password").is_set() {
-                need(&["username", "password"], f);
-            }
+        "kubernetes.io/basic-auth"
+            if !data.key("username").is_set() && !data.key("password").is_set() =>
+        {
+            need(&["username", "password"], f);
         }
         "kubernetes.io/ssh-auth" => {
             let key = data.key("ssh-privatekey");
@@ -196,7 +197,7 @@ fn node_resources(root: &At<'_>, f: &mut Faults) {
         let map = status.get(part);
         for (name, amount) in map.entries() {
             let shown = map.get(name);
-            container::resource_amount(&shown.with(amount.value), name, f);
+            resources::resource_amount(&shown.with(amount.value), name, f);
         }
     }
 }
@@ -308,7 +309,7 @@ pub(super) fn quota(root: &At<'_>, f: &mut Faults) {
     let hard = spec.get("hard");
     for (name, amount) in hard.entries() {
         quota_name(&amount, name, f);
-        container::resource_amount(&amount, name, f);
+        resources::resource_amount(&amount, name, f);
     }
     let scopes = spec.get("scopes");
     let mut all: BTreeSet<&str> = BTreeSet::new();
@@ -402,7 +403,7 @@ pub(super) fn quota_status(new: &At<'_>, _old: &At<'_>, f: &mut Faults) {
     for part in ["hard", "used"] {
         for (name, amount) in new.get("status").get(part).entries() {
             quota_name(&amount, name, f);
-            container::resource_amount(&amount, name, f);
+            resources::resource_amount(&amount, name, f);
         }
     }
 }
@@ -437,7 +438,7 @@ pub(super) fn limit_range(root: &At<'_>, f: &mut Faults) {
                 }
             }
             for (name, amount) in at.entries() {
-                container::resource_name(&amount, name, f);
+                resources::resource_name(&amount, name, f);
                 if matches!(kind.text(), "Pod" | "Container")
                     && !name.contains('/')
                     && !["cpu", "memory", "ephemeral-storage"].contains(&name)

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::at::{At, Faults, IMMUTABLE};
+use super::resources;
 use super::storage::driver_name;
-use super::{common, container, placement, policy};
+use super::{common, placement, policy};
 use crate::names;
 
 /// The largest number of requests, constraints and configurations of a claim.
@@ -319,7 +320,7 @@ pub(super) fn class(root: &At<'_>, f: &mut Faults) {
         configuration(&config, f);
     }
     let name = spec.get("extendedResourceName");
-    if name.is_set() && !container::is_extended(name.text()) {
+    if name.is_set() && !resources::is_extended(name.text()) {
         name.invalid(f, "must be a valid extended resource name");
     }
 }

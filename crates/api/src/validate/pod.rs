@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::at::{At, Faults};
+use super::resources;
 use super::{common, container, placement, volumes};
 use crate::names;
 
@@ -138,8 +139,8 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     container::all(at, &cx, f);
     let resources = at.get("resources");
     if resources.is_set() {
-        container::pod_resources(&resources, &cx, f);
-        container::within_pod(&resources, at, f);
+        resources::pod_resources(&resources, &cx, f);
+        resources::within_pod(&resources, at, f);
     }
     host_network_ports(at, f);
     restart.need_one_of(f, &["Always", "OnFailure", "Never"]);
@@ -188,7 +189,7 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     let overhead = at.get("overhead");
     if overhead.is_set() {
         let limits = serde_json::json!({ "limits": overhead.value });
-        container::resources(&overhead.with(&limits), &cx, f);
+        resources::resources(&overhead.with(&limits), &cx, f);
     }
     let system = at.get("os");
     if system.is_set() {

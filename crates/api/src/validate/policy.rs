@@ -1,7 +1,8 @@
 //! Disruption budgets, priority and runtime classes, leases.
 
-use super::at::{At, Faults, IMMUTABLE};
-use super::{common, container, pod};
+use super::at::{At, Faults};
+use super::resources;
+use super::{common, pod};
 use crate::names;
 
 pub(super) fn budget(root: &At<'_>, f: &mut Faults) {
@@ -129,7 +130,7 @@ pub(super) fn runtime_class(root: &At<'_>, f: &mut Faults) {
             os: "",
             host_users: true,
         };
-        container::resources(&overhead.with(&limits), &cx, f);
+        resources::resources(&overhead.with(&limits), &cx, f);
     }
     common::labels(&root.get("scheduling.nodeSelector"), f);
     let mut seen: Vec<serde_json::Value> = Vec::new();
@@ -177,14 +178,5 @@ pub(super) fn lease(root: &At<'_>, f: &mut Faults) {
     let holder = spec.get("holderIdentity");
     if holder.is_set() && holder.is_empty() {
         holder.invalid(f, "must not be empty");
-    }
-}
-
-/// Everything in the spec stays.
-#[allow(dead_code)]
-pub(super) fn whole_spec(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let (now, was) = (new.get("spec"), old.get("spec"));
-    if now.value != was.value {
-        now.invalid(f, IMMUTABLE);
     }
 }

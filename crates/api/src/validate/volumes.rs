@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::at::{At, Faults};
-use super::{common, container, storage};
+use super::env;
+use super::{common, storage};
 use crate::names;
 
 /// Sources in the order in which upstream looks at them, with the path that it gives to a second one.
@@ -370,7 +371,7 @@ fn downward_file(file: &At<'_>, f: &mut Faults) {
     common::local_path(&path, f);
     let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
     if field.is_set() {
-        container::field_ref(&field, true, f);
+        env::field_ref(&field, true, f);
         if resource.is_set() {
             file.invalid_as(
                 f,
@@ -379,7 +380,7 @@ fn downward_file(file: &At<'_>, f: &mut Faults) {
             );
         }
     } else if resource.is_set() {
-        container::resource_field_ref(&resource, true, f);
+        env::resource_field_ref(&resource, true, f);
     } else {
         file.required(f, "one of fieldRef and resourceFieldRef is required");
     }

@@ -184,20 +184,20 @@ fn at_least(area: &str, percent: usize) {
 
 #[test]
 fn validation() {
-    at_least("validation", 0);
+    at_least("validation", 93);
 }
 
 #[test]
 fn defaulting() {
-    at_least("defaulting", 0);
+    at_least("defaulting", 96);
 }
 
 #[test]
 fn patch() {
-    at_least("patch", 0);
+    at_least("patch", 95);
 }
 
 #[test]
 fn apply() {
-    at_least("apply", 0);
+    at_least("apply", 80);
 }

@@ -1,0 +1,234 @@
+//! Names and amounts of resources, and what containers and pods ask for.
+
+use std::collections::BTreeSet;
+
+use super::at::{At, Faults};
+use super::common::repeated;
+use super::pod::Context;
+use crate::names;
+use crate::quantity::Quantity;
+
+fn is_huge(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+fn native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+const STANDARD: &[&str] = &[
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "requests.storage",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+/// The name of a resource.
+pub(super) fn resource_name(at: &At<'_>, name: &str, f: &mut Faults) -> bool {
+    let before = f.len();
+    for why in names::qualified_name(name) {
+        at.invalid_as(f, name, &why);
+    }
+    if f.len() == before && !name.contains('/') && !STANDARD.contains(&name) && !is_huge(name) {
+        let quota = name.starts_with("requests.hugepages-");
+        if !quota {
+            at.invalid_as(f, name, "must be a standard resource type or fully qualified");
+        }
+    }
+    f.len() == before
+}
+
+/// Whether a resource has a vendor's name and can be granted whole only.
+pub(super) fn is_extended(name: &str) -> bool {
+    !native(name)
+        && !name.starts_with("requests.")
+        && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+fn container_resource_name(at: &At<'_>, name: &str, f: &mut Faults) {
+    resource_name(at, name, f);
+    if !name.contains('/') {
+        if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge(name) {
+            at.invalid_as(f, name, "must be a standard resource for containers");
+        }
+    } else if !native(name) && !is_extended(name) {
+        at.invalid_as(f, name, "doesn't follow extended resource name standard");
+    }
+}
+
+/// An amount of a resource.
+pub(super) fn resource_amount(at: &At<'_>, name: &str, f: &mut Faults) {
+    const COUNTED: &[&str] = &[
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    let Some(quantity) = at.quantity() else { return };
+    if quantity.signum() < 0 {
+        at.invalid_as(f, quantity.to_string(), super::at::NON_NEGATIVE);
+    }
+    if (COUNTED.contains(&name) || is_extended(name)) && quantity.milli_value() % 1000 != 0 {
+        at.invalid(f, "must be an integer");
+    }
+}
+
+fn overcommits(name: &str) -> bool {
+    native(name) && !is_huge(name)
+}
+
+/// Requests and limits of a container.
+pub(super) fn resources(at: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
+    resources_with(at, cx, container_resource_name, f);
+}
+
+/// Requests and limits of a pod.
+pub(super) fn pod_resources(at: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
+    fn pod_name(at: &At<'_>, name: &str, f: &mut Faults) {
+        if resource_name(at, name, f) && !["cpu", "memory"].contains(&name) && !is_huge(name) {
+            at.with(&name.into()).unsupported(f, &["cpu", "hugepages-", "memory"]);
+        }
+    }
+    resources_with(at, cx, pod_name, f);
+}
+
+/// What the containers want fits into what the pod has.
+pub(super) fn within_pod(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
+    let containers = spec.get("containers");
+    for (name, amount) in at.get("requests").entries() {
+        let sum = containers
+            .items()
+            .filter_map(|c| c.get("resources.requests").key(name).quantity())
+            .fold(Quantity::ZERO, |sum, q| sum + q);
+        if amount.quantity().is_some_and(|have| sum > have) {
+            let why =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
+            amount.invalid(f, &why);
+        }
+    }
+    let shown = at.get("containers");
+    for (index, container) in containers.items().enumerate() {
+        for (name, limit) in container.get("resources.limits").entries() {
+            let (Some(wanted), Some(have)) =
+                (limit.quantity(), at.get("limits").key(name).quantity())
+            else {
+                continue;
+            };
+            if wanted > have {
+                shown.index(index).key(name).get("limits").invalid_as(
+                    f,
+                    wanted.to_string(),
+                    &format!("must be less than or equal to pod limits of {have}"),
+                );
+            }
+        }
+    }
+}
+
+fn resources_with(
+    at: &At<'_>,
+    cx: &Context<'_>,
+    rule: fn(&At<'_>, &str, &mut Faults),
+    f: &mut Faults,
+) {
+    let (limits, requests) = (at.get("limits"), at.get("requests"));
+    let (mut compute, mut huge) = (false, false);
+    for list in [&limits, &requests] {
+        for (name, amount) in list.entries() {
+            rule(&amount, name, f);
+            resource_amount(&amount, name, f);
+            compute |= name == "cpu" || name == "memory";
+            huge |= is_huge(name);
+            if list.path() != requests.path() {
+                continue;
+            }
+            let Some(wanted) = amount.quantity() else { continue };
+            match limits.key(name).quantity() {
+                Some(limit) if wanted != limit && !overcommits(name) => requests.invalid_as(
+                    f,
+                    wanted.to_string(),
+                    &format!("must be equal to {name} limit of {limit}"),
+                ),
+                Some(limit) if wanted > limit => requests.invalid_as(
+                    f,
+                    wanted.to_string(),
+                    &format!("must be less than or equal to {name} limit of {limit}"),
+                ),
+                None if !overcommits(name) => {
+                    limits.required(f, "Limit must be set for non overcommitable resources");
+                }
+                _ => {}
+            }
+        }
+    }
+    if huge && !compute {
+        at.forbidden(f, "HugePages require cpu or memory");
+    }
+    let mut seen = BTreeSet::new();
+    for claim in at.get("claims").items() {
+        let name = claim.get("name");
+        if name.is_empty() {
+            name.required(f, "");
+            continue;
+        }
+        if !seen.insert((name.text().to_owned(), claim.get("request").text().to_owned())) {
+            claim.duplicate_as(f, name.text());
+        }
+        if !cx.claims.contains(name.text()) {
+            claim.with(&name.text().into()).not_found(f);
+            let known: Vec<&str> = cx.claims.iter().copied().collect();
+            let known = match known[..] {
+                [] => " which is empty".to_owned(),
+                _ => format!(": {}", known.join(", ")),
+            };
+            if let Some(last) = f.last_mut() {
+                last.message +=
+                    &format!(": must be one of the names in pod.spec.resourceClaims{known}");
+            }
+        }
+    }
+}
+
+pub(super) fn resize_policy(list: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
+    let mut seen = BTreeSet::new();
+    for policy in list.items() {
+        let (name, restart) = (policy.get("resourceName"), policy.get("restartPolicy"));
+        if repeated(&mut seen, name.text()) {
+            policy.duplicate_as(f, name.text());
+        }
+        for (value, supported) in [
+            (name.value, &["cpu", "memory"]),
+            (restart.value, &["NotRequired", "RestartContainer"]),
+        ] {
+            list.with(value).need_one_of(f, supported);
+        }
+        if cx.restart == "Never" && restart.text() != "NotRequired" {
+            list.invalid_as(
+                f,
+                restart.text(),
+                "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
+            );
+        }
+    }
+}
