@@ -14,6 +14,8 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> R
 
 /// The label on endpoint slices that names their service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The annotation on endpoint slices that tells when what they follow last changed.
+pub const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 /// The label that gives a service to another proxy.
 pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// The label of headless services' slices.

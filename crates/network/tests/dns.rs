@@ -331,9 +331,11 @@ fn the_second_resolver_answers_where_the_first_is_silent() {
 #[test]
 fn a_loop_ends_and_bad_questions_are_answered() {
     // A server that forwards to itself, by way of an address it does not know to be its own.
-    let probe = UdpSocket::bind("127.0.0.1:0").expect("binds");
-    let address = probe.local_addr().expect("an address");
-    drop(probe);
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = tcp.local_addr().expect("an address");
+    let udp = UdpSocket::bind(address).expect("binds");
+    udp.set_nonblocking(true).expect("sets");
+    tcp.set_nonblocking(true).expect("sets");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let asked = std::thread::spawn(move || {
@@ -351,8 +353,8 @@ fn a_loop_ends_and_bad_questions_are_answered() {
         assert_eq!((reply.metadata.id, reply.metadata.response_code), (9, ResponseCode::FormErr));
     });
     runtime.block_on(async move {
-        let udp = tokio::net::UdpSocket::bind(address).await.expect("binds");
-        let tcp = tokio::net::TcpListener::bind(address).await.expect("binds");
+        let udp = tokio::net::UdpSocket::from_std(udp).expect("takes");
+        let tcp = tokio::net::TcpListener::from_std(tcp).expect("takes");
         let server = Server {
             domain: Arc::new(Domain::new("cluster.local", address.ip()).expect("a domain")),
             zone: Arc::new(RwLock::new(zone())),

@@ -49,23 +49,34 @@ pub struct NetConf {
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeConfig {
     /// Host ports.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     pub port_mappings: Vec<PortMapping>,
 }
 
-/// One host port.
+/// Go writes an empty list as `null`.
+fn nullable<'de, D, T>(d: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<Vec<T>>::deserialize(d).map(Option::unwrap_or_default)
+}
+
+/// One host port. containerd writes Go's field names as they are, and Go reads them in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
-    /// Port on the machine.
+    /// Port on the machine; 0 for none.
+    #[serde(default, alias = "HostPort", alias = "hostport")]
     pub host_port: u16,
     /// Port in the pod.
+    #[serde(default, alias = "ContainerPort", alias = "containerport")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`, in any case.
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     pub protocol: String,
     /// Only this address of the machine; empty or unspecified for all.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP", alias = "hostip")]
     pub host_ip: String,
 }
 
@@ -195,6 +206,23 @@ impl From<crate::netlink::Error> for CniError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn port_mappings_as_runtimes_write_them() {
+        let wanted = PortMapping {
+            host_port: 8080,
+            container_port: 80,
+            protocol: "tcp".into(),
+            host_ip: "127.0.0.1".into(),
+        };
+        for text in [
+            r#"{"HostPort":8080,"ContainerPort":80,"Protocol":"tcp","HostIP":"127.0.0.1"}"#,
+            r#"{"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":"127.0.0.1"}"#,
+        ] {
+            let mapping: PortMapping = serde_json::from_str(text).expect("a mapping");
+            assert_eq!(mapping, wanted);
+        }
+    }
 
     #[test]
     fn results_by_version() {

@@ -228,7 +228,7 @@ async fn publish(client: &Client, config: &Config) {
             },
         },
         "spec": {
-            "clusterIP": config.address,
+            "clusterIP": config.address, "clusterIPs": [config.address],
             "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
         },
     });
@@ -242,7 +242,7 @@ async fn publish(client: &Client, config: &Config) {
             Err(error) if error.api().is_some_and(api::ApiError::is_already_exists) => return,
             Err(error) => {
                 if !said {
-                    tracing::debug!(%error, "service kube-dns; trying again");
+                    tracing::info!(%error, "service kube-dns is not made yet; trying again");
                 }
                 said = true;
                 tokio::time::sleep(RETRY).await;

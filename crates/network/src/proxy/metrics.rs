@@ -65,3 +65,12 @@ pub static SYNC_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
         || HistogramOpts::new(name, "SyncProxyRules latency in seconds").buckets(buckets.clone());
     or_unregistered(register_histogram!(options()), || Histogram::with_opts(options()))
 });
+
+/// From a pod's or service's change to its rules.
+pub static PROGRAMMING_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let buckets: Vec<f64> = (0..18).map(|i| 0.001 * f64::from(1 << i)).collect();
+    let name = "kubeproxy_network_programming_duration_seconds";
+    let help = "In Cluster Network Programming Latency in seconds";
+    let options = || HistogramOpts::new(name, help).buckets(buckets.clone());
+    or_unregistered(register_histogram!(options()), || Histogram::with_opts(options()))
+});

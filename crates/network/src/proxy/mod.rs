@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use api::clock::{Clock, Rng};
+use api::clock::{Clock, Rng, parse_time};
 use api::resource::{ENDPOINT_SLICES, NODES, SERVICES};
 use api::{Entry, Resource};
 use client::{Client, Event, Index, Informer, Informers, ListOptions, Shutdown, Subscription};
@@ -34,7 +34,7 @@ use crate::cidr::Cidr;
 use crate::netlink::Socket;
 use crate::netlink::nft::{self, Batch, Family};
 use crate::netlink::route::{self, Route};
-use crate::objects::{EndpointSlice, SERVICE_NAME, Service};
+use crate::objects::{EndpointSlice, LAST_CHANGE, SERVICE_NAME, Service};
 use plan::{Node, ServicePlan};
 use state::{ServiceKey, State};
 
@@ -84,6 +84,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let healthy = Arc::new(AtomicBool::new(false));
+    enlarge_connection_table();
     let own_health = config.health_address.map(|address| {
         let task = tokio::spawn(health::serve_own(address, healthy.clone()));
         AbortOnDrop(task.abort_handle())
@@ -91,6 +92,23 @@ pub async fn run(
     let result = Proxy::new(config, &informers, clock, healthy)?.run(shutdown).await;
     drop(own_health);
     result
+}
+
+/// Room for tracked connections as upstream's defaults have it (32,768 a core, at least 131,072);
+/// never less than there was.
+fn enlarge_connection_table() {
+    const A_CORE: usize = 32_768;
+    const LEAST: usize = 131_072;
+    const PATH: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = LEAST.max(A_CORE * cores);
+    let now = std::fs::read_to_string(PATH).ok().and_then(|t| t.trim().parse::<usize>().ok());
+    if now.is_some_and(|now| now < wanted)
+        && let Err(error) = std::fs::write(PATH, wanted.to_string())
+    {
+        // In a container, as a rule: the machine's own limit holds.
+        tracing::debug!(%error, "{PATH}");
+    }
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -118,6 +136,8 @@ struct Proxy {
     rebuild: bool,
     /// Informers that have not shown everything yet.
     unsynced: usize,
+    /// When the last sync began, in microseconds; 0 before the first.
+    synced_at: u64,
 }
 
 fn slice_service(entry: &Entry) -> Vec<String> {
@@ -159,6 +179,7 @@ impl Proxy {
             dirty: HashSet::new(),
             rebuild: true,
             unsynced: 3,
+            synced_at: 0,
             config,
         })
     }
@@ -268,7 +289,8 @@ impl Proxy {
         }
     }
 
-    fn plan(&self, key: &ServiceKey) -> Option<ServicePlan> {
+    /// The service's plan; when what its slices follow last changed goes to `triggers`.
+    fn plan(&self, key: &ServiceKey, triggers: &mut Vec<u64>) -> Option<ServicePlan> {
         let entry = self.services.get(&key.0, &key.1)?;
         let service: Service = match entry.decode() {
             Ok(service) => service,
@@ -283,6 +305,13 @@ impl Proxy {
             .iter()
             .filter_map(|entry| entry.decode().ok())
             .collect();
+        let changed = slices.iter().filter_map(|s| s.metadata.annotations.get(LAST_CHANGE));
+        triggers.extend(
+            changed
+                .filter_map(|text| u64::try_from(parse_time(text)?.as_microsecond()).ok())
+                .filter(|at| *at > self.synced_at)
+                .max(),
+        );
         Some(plan::plan(self.state.family(), &service, &slices, &self.node))
     }
 
@@ -290,10 +319,11 @@ impl Proxy {
     async fn sync(&mut self) -> Result<(), crate::netlink::Error> {
         let started = Instant::now();
         let mut suspects = stale::Suspects::default();
+        let (began, mut triggers) = (self.clock.micros(), Vec::new());
         let dirty: Vec<ServiceKey> = self.dirty.drain().collect();
         let mut plans = Vec::with_capacity(dirty.len());
         for key in dirty {
-            let new = self.plan(&key);
+            let new = self.plan(&key, &mut triggers);
             suspects.note(self.state.plan(&key), new.as_ref());
             self.checks.set(&key, new.as_ref().and_then(|p| p.health.as_ref()));
             plans.push((key, new));
@@ -316,8 +346,17 @@ impl Proxy {
         metrics::STALE_FLOWS.inc_by(cleaned as u64);
         metrics::SERVICES.set(i64::try_from(self.state.len()).unwrap_or(i64::MAX));
         metrics::SYNC_SECONDS.observe(started.elapsed().as_secs_f64());
+        let now = self.clock.micros();
         #[allow(clippy::cast_precision_loss)]
-        metrics::LAST_SYNC.set(self.clock.micros() as f64 / 1e6);
+        metrics::LAST_SYNC.set(now as f64 / 1e6);
+        if self.synced_at > 0 {
+            for trigger in triggers {
+                let latency = Duration::from_micros(now.saturating_sub(trigger));
+                metrics::PROGRAMMING_SECONDS.observe(latency.as_secs_f64());
+            }
+        }
+        // What changes while this ran is the next sync's.
+        self.synced_at = began;
         tracing::debug!(changes = change.size(), took = ?started.elapsed(), "services synced");
         Ok(())
     }
