@@ -263,9 +263,6 @@ pub trait Allocator: Send + Sync + 'static {
     /// Whether objects of a resource get anything, by qualified name (`services`).
     fn handles(&self, resource: &str) -> bool;
 
-    /// Fills in what follows from what is allocated already, before validation looks at it.
-    fn prepare(&self, _new: &mut Object, _old: Option<&Object>) {}
-
     /// Fills in what is missing, after validation, and reserves what the object asks for. Errors are whole answers (422 with causes as upstream).
     fn allocate<'a>(
         &'a self,

@@ -44,16 +44,20 @@ impl RuntimeClass {
         let mut conflict = None;
         if let Value::Object(held) = slot {
             for (key, value) in wanted {
-                if held.get(key).is_some_and(|held| held != value) {
-                    conflict = Some(key.clone());
+                match held.get(key) {
+                    Some(own) if own != value => conflict = Some((key.clone(), own.clone())),
+                    _ => {
+                        held.insert(key.clone(), value.clone());
+                    }
                 }
-                held.insert(key.clone(), value.clone());
             }
         }
-        conflict.map_or(Ok(()), |key| {
+        conflict.map_or(Ok(()), |(key, own)| {
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
             let why = format!(
-                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {}; pod.spec.nodeSelector[{key}] differs",
-                wanted.get(&key).and_then(Value::as_str).unwrap_or("")
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {}; pod.spec.nodeSelector[{key}] = {}",
+                text(wanted.get(&key)),
+                text(Some(&own))
             );
             Err(forbidden(write, &why))
         })

@@ -68,16 +68,6 @@ impl Allocator for Services {
         resource == "services"
     }
 
-    fn prepare(&self, new: &mut Object, old: Option<&Object>) {
-        let before = old.map(Spec::read);
-        let mut spec = Spec::read(new);
-        if let Some(before) = &before {
-            families::keep_allocated(&mut spec, before);
-        }
-        families::normalize(&mut spec, before.as_ref());
-        spec.write(new);
-    }
-
     fn allocate<'a>(
         &'a self,
         new: &'a mut Object,
@@ -89,6 +79,10 @@ impl Allocator for Services {
             let invalid = |causes| ApiError::invalid("", "Service", &name, causes);
             let before = old.map(Spec::read);
             let mut spec = Spec::read(new);
+            if let Some(before) = &before {
+                families::keep_allocated(&mut spec, before);
+            }
+            families::normalize(&mut spec, before.as_ref());
             let cluster: Vec<Family> = self.ips.families().collect();
             families::fill(&mut spec, before.as_ref(), &cluster).map_err(invalid)?;
             let mut held = Held {

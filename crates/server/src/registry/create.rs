@@ -132,10 +132,10 @@ async fn once(
     super::update::fill_in(ctx, target, object, None);
     let name = object.name().to_owned();
     let target = &target.named(&target.namespace, &name);
-    prepare_allocation(ctx, target, object, None);
+    // Validation sees what was allocated; what it refuses gives it back.
+    let reservations = allocate(ctx, target, object, None).await?;
     let causes = validate::create(kind, object);
     write::check(kind, &name, causes)?;
-    let reservations = allocate(ctx, target, object, None).await?;
     ctx.validate(target, Operation::Create, Some(object.clone()), None).await?;
     if !object.resource_version().is_empty() {
         return Err(ApiError::new(
@@ -157,20 +157,6 @@ async fn once(
         }
         Err(CommitError::Conflict(_)) => Err(exists()),
         Err(error) => Err(write::unavailable(&error)),
-    }
-}
-
-/// Fills in what follows from what is allocated already, which validation looks at.
-pub fn prepare_allocation(
-    ctx: &Context<'_>,
-    target: &Target,
-    object: &mut Object,
-    old: Option<&Object>,
-) {
-    for allocator in &ctx.server.guards.allocators {
-        if allocator.handles(target.cache.name()) {
-            allocator.prepare(object, old);
-        }
     }
 }
 

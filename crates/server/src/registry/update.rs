@@ -164,14 +164,13 @@ async fn round(
         strategy::prepare_update(kind, &mut new, &old, sub);
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
-        create::prepare_allocation(ctx, target, &mut new, Some(&old));
+        reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
         let causes = if sub == Some("status") {
             validate::status_update(kind, &new, &old)
         } else {
             validate::update(kind, &new, &old)
         };
         write::check(kind, &target.name, causes)?;
-        reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
         ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;
     }
 
