@@ -27,6 +27,8 @@ const MASTERS: &[&str] = &["system:masters", "system:authenticated"];
 pub async fn run(mut args: Server) -> Result<()> {
     let began = Instant::now();
     args.serving.data_dir = absolute(&args.serving.data_dir)?;
+    // The node's address is where the API server on it is found, unless said otherwise.
+    args.serving.advertise_address = args.serving.advertise_address.or(args.node.node_ip);
     let (clock, rng, shutdown) = (Clock::system(), Rng::system(), until_signal()?);
     let enabled = |part: Part| !args.disable.contains(&part);
     // Found out before anything is made: a node that cannot run should not half start.
