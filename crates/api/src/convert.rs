@@ -13,6 +13,8 @@ use crate::object::Object;
 mod device;
 mod hpa;
 
+pub(crate) use hpa::ANNOTATIONS as HPA_ANNOTATIONS;
+
 /// Why an object has no form in a version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {

@@ -177,6 +177,8 @@ pub struct Field {
     pub merge_key: Option<&'static str>,
     /// The default that the published schema states, as JSON, where it is not just empty.
     pub default: Option<&'static str>,
+    /// Whether the published schema gives a zero as the default of what may be left out.
+    pub(crate) zero_default: bool,
     /// Whether the published schema is the reference alone.
     pub(crate) bare: bool,
     /// Whether protobuf wraps the list in a message.

@@ -75,10 +75,34 @@ fn row_of(printer: &columns::Printer, object: &Object, now: Timestamp) -> Row {
     Row { cells, conditions: None }
 }
 
+/// Annotations that only one version of a kind shows, for what others have fields for. Forms without
+/// a version of their own go without.
+const VERSIONED: [(&str, &[&str]); 2] = [
+    ("DaemonSet", &["deprecated.daemonset.template.generation"]),
+    ("HorizontalPodAutoscaler", &crate::convert::HPA_ANNOTATIONS),
+];
+
 /// `meta.k8s.io/v1` `PartialObjectMetadata` of an object.
 pub fn partial_metadata(object: &Object) -> Value {
-    let metadata = object.0.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    let mut metadata = object.meta().cloned().unwrap_or_default();
+    let dropped = VERSIONED.iter().find(|(kind, _)| *kind == object.kind()).map(|(_, keys)| *keys);
+    if let (Some(keys), Some(Value::Object(annotations))) =
+        (dropped, metadata.get_mut("annotations"))
+    {
+        annotations.retain(|key, _| !keys.contains(&key.as_str()));
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+/// The printer of a kind, or of the scale that some have beside them.
+fn printer(kind: &Kind, objects: &[(&Object, &Object)]) -> &'static columns::Printer {
+    match objects.first() {
+        Some((_, shown)) if shown.kind() == "Scale" => columns::of("autoscaling", "Scale"),
+        _ => columns::of(kind.group, kind.kind),
+    }
 }
 
 /// The `Table` of objects. `objects` pairs each stored form with what `Include::Object` shows (the
@@ -91,7 +115,7 @@ pub fn table(
     include: Include,
     now: Timestamp,
 ) -> Value {
-    let printer = columns::of(kind.group, kind.kind);
+    let printer = printer(kind, objects);
     let mut order: Vec<&(&Object, &Object)> = objects.iter().collect();
     if kind.kind == "FlowSchema" {
         order.sort_by_key(|(object, _)| {
@@ -106,7 +130,7 @@ pub fn table(
     let rows = if rows.is_empty() && printer.is_fallback() { Value::Null } else { rows.into() };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": columns_value(kind), "rows": rows,
+        "columnDefinitions": definitions(printer), "rows": rows,
     })
 }
 
@@ -128,8 +152,14 @@ pub fn row_value(row: Row, shown: &Object, include: Include) -> Value {
 
 /// The column definitions as JSON.
 pub fn columns_value(kind: &Kind) -> Value {
-    columns(kind)
-        .into_iter()
+    definitions(columns::of(kind.group, kind.kind))
+}
+
+fn definitions(printer: &columns::Printer) -> Value {
+    printer
+        .columns
+        .iter()
+        .map(columns::Entry::column)
         .map(|c| {
             json!({
                 "name": c.name, "type": c.kind, "format": c.format, "description": c.description,

@@ -15,7 +15,8 @@ const HEAD: &str = "\
 #   .Name a type of the package, &name any type; [] list, {} map.
 # Attributes: =n protobuf number (=a/b inside an inlined message); flags * has presence, ! written
 #   when empty, ~ nested value, ? left out when zero, + required, ^ protobuf wraps the list,
-#   - published without text of its own; the rest are key=value.
+#   - published without text of its own, 0 published with a zero default;
+#   the rest are key=value.
 ";
 
 /// Types that are one JSON scalar, or that no table can say, by their letter.
@@ -118,11 +119,20 @@ fn one(
         }
         let key = (format!("{package}.{short}"), field.clone());
         let bare = if published.bare.contains(&key) { "-" } else { "" };
+        let default = published.defaults.get(&key);
+        // The zero of what is always written goes without saying.
+        let implied = shape.flags.contains('!') && !shape.flags.contains('*');
+        let zero = if default.is_some_and(is_zero) && !implied { "0" } else { "" };
         // A list that protobuf wraps in a message of its own.
         let wrapped = if f["prototype"] == "Verbs" { "^" } else { "" };
         let plus = if required.contains(&field.as_str()) { "+" } else { "" };
-        if !shape.flags.is_empty() || !plus.is_empty() || !wrapped.is_empty() || !bare.is_empty() {
-            write!(out, " {}{wrapped}{bare}{plus}", shape.flags)?;
+        if !shape.flags.is_empty()
+            || !plus.is_empty()
+            || !wrapped.is_empty()
+            || !bare.is_empty()
+            || !zero.is_empty()
+        {
+            write!(out, " {}{wrapped}{bare}{zero}{plus}", shape.flags)?;
         }
         if let Some(list) = f["list-type"].as_str() {
             write!(out, " list={list}")?;
@@ -140,13 +150,7 @@ fn one(
         if let Some(key) = f["patch-merge-key"].as_str() {
             write!(out, " merge={key}")?;
         }
-        // The zero of what is always written goes without saying.
-        let implied = |default: &Value| {
-            shape.flags.contains('!')
-                && !shape.flags.contains('*')
-                && ["".into(), 0.into(), false.into()].contains(default)
-        };
-        if let Some(default) = published.defaults.get(&key).filter(|d| !implied(d)) {
+        if let Some(default) = default.filter(|d| !is_zero(d)) {
             write!(out, " default={default}")?;
         }
         if !shape.go.is_empty() {
@@ -163,6 +167,10 @@ fn one(
 struct Published {
     defaults: HashMap<(String, String), Value>,
     bare: HashSet<(String, String)>,
+}
+
+fn is_zero(default: &Value) -> bool {
+    ["".into(), 0.into(), false.into()].contains(default)
 }
 
 fn published(shared: &Path) -> Result<Published> {

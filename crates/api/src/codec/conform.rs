@@ -230,12 +230,7 @@ impl Conform<'_> {
             (FieldType::Int32 | FieldType::Int64, Value::Number(n)) => format!("number {n}"),
             (_, value) => describe(value).to_owned(),
         };
-        let wanted = go.map_or_else(|| ty.go_name(), str::to_owned);
-        Err(CodecError::Type(format!(
-            "json: cannot unmarshal {seen} into Go struct field {}.{} of type {wanted}",
-            owner.short(),
-            path.fields()
-        )))
+        Err(mismatch(&seen, go, ty, owner, path))
     }
 
     /// An item of a list or a map: a null is its zero.
@@ -287,6 +282,20 @@ fn zero_scalar(ty: &FieldType) -> Value {
         FieldType::Quantity => "0".into(),
         _ => Value::Null,
     }
+}
+
+/// A value of the wrong type for a field.
+pub(crate) fn unfit(seen: &str, field: &Field, owner: &Type, path: &Path) -> CodecError {
+    mismatch(seen, field.go, &field.ty, owner, path)
+}
+
+fn mismatch(seen: &str, go: Option<&str>, ty: &FieldType, owner: &Type, path: &Path) -> CodecError {
+    let wanted = go.map_or_else(|| ty.go_name(), str::to_owned);
+    CodecError::Type(format!(
+        "json: cannot unmarshal {seen} into Go struct field {}.{} of type {wanted}",
+        owner.short(),
+        path.fields()
+    ))
 }
 
 fn type_error(error: impl ToString) -> CodecError {

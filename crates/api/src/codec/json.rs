@@ -27,11 +27,16 @@ pub fn decode(bytes: &[u8], ty: Option<&'static Type>) -> Result<Decoded, CodecE
         return Err(reader.unexpected(c, "after top-level value"));
     }
     let mut strict = reader.strict;
-    let Value::Object(mut map) = value else {
-        return Err(CodecError::Type(format!(
-            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            conform::describe(&value)
-        )));
+    let mut map = match value {
+        Value::Object(map) => map,
+        // Nothing at all is an object without fields.
+        Value::Null => Map::new(),
+        other => {
+            return Err(CodecError::Type(format!(
+                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                conform::describe(&other)
+            )));
+        }
     };
     if let Some(ty) = ty {
         conform::object(&mut map, ty, &mut strict)?;
@@ -156,6 +161,28 @@ struct Reader<'t> {
     strict: Vec<StrictError>,
 }
 
+/// What two values of one field come to: upstream reads the second over the first, so that maps and
+/// nested values keep what the second does not name.
+fn merge(first: Value, second: Value, ty: &FieldType) -> Value {
+    match (first, second, ty) {
+        (Value::Object(mut first), Value::Object(second), FieldType::Map(_)) => {
+            first.extend(second);
+            first.into()
+        }
+        (Value::Object(mut first), Value::Object(second), FieldType::Ref(to)) => {
+            for (key, value) in second {
+                let merged = match (first.remove(&key), to.field(&key)) {
+                    (Some(earlier), Some(field)) => merge(earlier, value, &field.ty),
+                    _ => value,
+                };
+                first.insert(key, merged);
+            }
+            first.into()
+        }
+        (_, second, _) => second,
+    }
+}
+
 /// Go stops recording after this many.
 const MAX_STRICT: usize = 100;
 
@@ -174,15 +201,19 @@ impl<'t> Reader<'t> {
         CodecError::Syntax("unexpected end of JSON input".into())
     }
 
+    /// Bytes are shown as upstream shows them: each as the character of that number.
     fn unexpected(&self, c: u8, context: &str) -> CodecError {
         let shown = match c {
             b'\'' => r"'\''".to_owned(),
             b'"' => "'\"'".to_owned(),
-            _ => {
-                let c = self.text.get(self.at..).and_then(|t| t.chars().next()).unwrap_or(c.into());
-                let quoted = format!("{c:?}");
-                quoted.replace(r"\u{0}", r"\x00")
-            }
+            7 => r"'\a'".to_owned(),
+            8 => r"'\b'".to_owned(),
+            11 => r"'\v'".to_owned(),
+            12 => r"'\f'".to_owned(),
+            b'\t' | b'\n' | b'\r' | b'\\' => format!("{:?}", char::from(c)),
+            0..=0x1f | 0x7f => format!(r"'\x{c:02x}'"),
+            0x80..=0x9f | 0xa0 | 0xad => format!(r"'\u{c:04x}'"),
+            _ => format!("'{}'", char::from(c)),
         };
         CodecError::Syntax(format!("invalid character {shown} {context}"))
     }
@@ -252,10 +283,30 @@ impl<'t> Reader<'t> {
                     Some(field) => {
                         let field = &ty.fields[field];
                         let here = path.child(Part::Field(field.name));
+                        self.space();
+                        let start = self.at;
                         let value = self.value(Shape::Field(&field.ty), &here, depth + 1)?;
-                        if map.insert(key.into_owned(), value).is_some() {
-                            self.report(StrictError::Duplicate(here.full()));
+                        if let (FieldType::Int32 | FieldType::Int64, Value::Number(n)) =
+                            (&field.ty, &value)
+                            && !n.is_i64()
+                        {
+                            // The literal is known here, and no more when types are checked.
+                            let literal = &self.text[start..self.at];
+                            return Err(conform::unfit(
+                                &format!("number {literal}"),
+                                field,
+                                ty,
+                                &here,
+                            ));
                         }
+                        let value = match map.get_mut(field.name) {
+                            Some(earlier) => {
+                                self.report(StrictError::Duplicate(here.full()));
+                                merge(earlier.take(), value, &field.ty)
+                            }
+                            None => value,
+                        };
+                        map.insert(key.into_owned(), value);
                     }
                     None => {
                         self.report(StrictError::Unknown(path.child(Part::Key(&key)).full()));
@@ -500,6 +551,8 @@ mod tests {
             ("trux", "invalid character 'x' in literal true (expecting 'e')"),
             (r#""\x""#, "invalid character 'x' in string escape code"),
             ("\"\n\"", r"invalid character '\n' in string literal"),
+            ("\u{feff}{}", "invalid character 'ï' looking for beginning of value"),
+            ("\u{1}", r"invalid character '\x01' looking for beginning of value"),
         ] {
             assert_eq!(message(text), expected, "{text}");
         }
@@ -541,6 +594,37 @@ mod tests {
             "json: cannot unmarshal string into Go struct field \
              ContainerPort.spec.containers.ports.containerPort of type int32"
         );
+    }
+
+    #[test]
+    fn numbers_keep_their_text_in_errors() {
+        for literal in ["99999999999999999999", "1.0", "1e3"] {
+            let text = format!(r#"{{"metadata":{{"generation":{literal}}}}}"#);
+            assert_eq!(
+                pod(&text).unwrap_err().to_string(),
+                format!(
+                    "json: cannot unmarshal number {literal} into Go struct field \
+                     ObjectMeta.metadata.generation of type int64"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn the_second_of_two_fields_is_read_over_the_first() {
+        let decoded = pod(r#"{"metadata":{"name":"a","labels":{"x":"1"}},
+            "metadata":{"labels":{"y":"2"}},"spec":{"containers":[{"name":"a"},{"name":"b"}],
+            "containers":[{"name":"c"}]}}"#)
+        .unwrap();
+        assert_eq!(decoded.duplicate().collect::<Vec<_>>(), ["metadata", "spec.containers"]);
+        assert_eq!(decoded.object.meta().unwrap()["labels"], json!({"x": "1", "y": "2"}));
+        assert_eq!(decoded.object.name(), "a");
+        assert_eq!(decoded.object.at("spec.containers").unwrap().as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn null_is_an_empty_object() {
+        assert_eq!(pod("null").unwrap().object, pod("{}").unwrap().object);
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn default(field: &Field) -> Option<Value> {
     }
     match &field.ty {
         FieldType::Ref(_) if field.nested => Some(json!({})),
-        _ if field.presence || !field.keep_empty => None,
+        _ if !field.zero_default && (field.presence || !field.keep_empty) => None,
         FieldType::String => Some("".into()),
         FieldType::Int32 | FieldType::Int64 | FieldType::Double => Some(0.into()),
         FieldType::Bool => Some(false.into()),

@@ -112,6 +112,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
         patch: PatchStrategy::default(),
         merge_key: None,
         default: None,
+        zero_default: false,
         bare: false,
         wrapped: false,
         go: None,
@@ -151,6 +152,7 @@ fn field(package: &str, line: &'static str, by_name: &HashMap<&str, u16>) -> Fie
                         '+' => field.required = true,
                         '^' => field.wrapped = true,
                         '-' => field.bare = true,
+                        '0' => field.zero_default = true,
                         _ => panic!("schema table: {line}"),
                     }
                 }

@@ -93,11 +93,9 @@ fn go_type(target: &Target, suffix: &str) -> String {
 
 /// `PartialObjectMetadata` of an object.
 pub fn metadata_only(object: &Object, version: &str) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object.0.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    })
+    let mut value = api::table::partial_metadata(object);
+    value["apiVersion"] = format!("meta.k8s.io/{version}").into();
+    value
 }
 
 /// A list in a shape.
