@@ -362,6 +362,9 @@ impl ApiError {
         if !causes.is_empty() {
             details.insert("causes".to_owned(), causes.into());
         }
+        if !self.continue_token.is_empty() {
+            status["metadata"]["continue"] = self.continue_token.as_str().into();
+        }
         // Upstream's invalid statuses, and those of its HTTP layer, always have details, be they empty.
         if !details.is_empty() || self.generic || self.reason == Reason::Invalid {
             status["details"] = details.into();

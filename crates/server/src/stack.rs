@@ -157,7 +157,8 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
         return registry::serve(server, request).await;
     }
     if !matches!(request.parts.method, http::Method::GET | http::Method::HEAD) {
-        let known = matches!(request.info.path.as_str(), "/api" | "/apis");
+        let path = request.info.path.trim_end_matches('/');
+        let known = crate::endpoints::discovery::knows(server, path);
         return Ok(if known {
             respond::error(&respond::no_method(), request.media)
         } else {

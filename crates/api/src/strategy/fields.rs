@@ -252,10 +252,13 @@ pub(super) fn stamp_conditions(new: &mut Object, old: Option<&Object>, now: &str
     let Some(Value::Array(list)) = status.get_mut("conditions") else { return };
     for condition in list {
         let Value::Object(map) = condition else { continue };
-        if !map.contains_key("lastUpdateTime") {
+        let unset = |map: &serde_json::Map<String, Value>, key: &str| {
+            map.get(key).is_none_or(Value::is_null)
+        };
+        if unset(map, "lastUpdateTime") {
             map.insert("lastUpdateTime".into(), now.into());
         }
-        if !map.contains_key("lastTransitionTime") {
+        if unset(map, "lastTransitionTime") {
             let same = before
                 .iter()
                 .flatten()

@@ -171,7 +171,7 @@ pub fn negotiate_stream(header: &str) -> Result<Accept, ApiError> {
 
 /// The encoding of an error: whatever the client can read, else JSON.
 pub fn for_error(header: &str) -> Media {
-    clauses(header).iter().find_map(|c| media_of(c.media)).unwrap_or_default()
+    negotiate(header, false, true).map(|accept| accept.media).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -41,7 +41,22 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     Some(negotiated(request, &document))
 }
 
+/// Whether a path has a discovery document.
+pub fn knows(server: &Server, path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["api"] | ["apis"] => true,
+        ["api", version] => server.served.versions("").contains(version),
+        ["apis", group] => server.served.has_group(group),
+        ["apis", group, version] => server.served.versions(group).contains(version),
+        _ => false,
+    }
+}
+
 fn negotiated(request: &Request, document: &Value) -> Reply {
+    if let Err(error) = accept::route(&request.accept(), false) {
+        return respond::error(&error, request.media);
+    }
     match accept::negotiate(&request.accept(), false, true) {
         Ok(accept) => respond::value(StatusCode::OK, accept.media, document),
         Err(error) => respond::error(&error, request.media),
@@ -49,10 +64,8 @@ fn negotiated(request: &Request, document: &Value) -> Reply {
 }
 
 /// The aggregated form's versions.
-const AGGREGATED: [(&str, &str); 2] = [
-    ("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
-    ("v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"),
-];
+const AGGREGATED: [(&str, &str); 1] =
+    [("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
 
 /// The aggregated form that a client prefers to the old one, by version and content type.
 fn wants_aggregated(accept: &str) -> Option<(&'static str, &'static str)> {
@@ -94,7 +107,10 @@ fn root(request: &Request, all: &[Group], core: bool, server: &Server) -> Reply 
     } else {
         discovery::group_list(&of)
     };
-    let mut reply = negotiated(request, &document);
+    let mut reply = match accept::negotiate(&accept, false, true) {
+        Ok(form) => respond::value(StatusCode::OK, form.media, &document),
+        Err(error) => respond::error(&error, request.media),
+    };
     if reply.status() == StatusCode::NOT_ACCEPTABLE && accept.contains("APIGroupDiscoveryList") {
         let error: ApiError = ApiError::new(
             api::Reason::NotAcceptable,

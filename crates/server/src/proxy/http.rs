@@ -156,6 +156,9 @@ fn backend(server: &Server, target: &Target) -> Result<Client, ApiError> {
         }
         _ => {
             let service = named.object(&*named.entry()?)?;
+            if server.store.resource("endpoints").get(&named.namespace, name).is_none() {
+                return Err(named.not_found());
+            }
             let (host, port) = endpoint(server, &service, port).ok_or_else(|| {
                 let message = format!("no endpoints available for service {:?}", target.name);
                 ApiError::new(Reason::ServiceUnavailable, message)

@@ -68,7 +68,7 @@ const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 fn scheme(group: &str) -> &'static str {
     match group {
         "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
-        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:30",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
         _ => SCHEME,
     }
 }
@@ -115,6 +115,8 @@ pub fn body(
     let ty = kinds::by_kind(expected.group, expected.version, expected.kind)
         .and_then(Kind::schema)
         .or_else(|| crate::codec::type_of(&expected.api_version(), expected.kind));
+    let null = media == Media::Json && bytes.trim_ascii() == b"null";
+    let bytes = if null { &Bytes::from_static(b"{}") } else { bytes };
     let decoded = match media {
         Media::Json => {
             check_type(

@@ -168,6 +168,16 @@ const RETURNED: &[&str] = &[
     "volumeattributesclasses.storage.k8s.io",
 ];
 
+/// Jobs keep their pods unless told otherwise, which surprises people.
+fn warning(target: &Target, options: &Options) -> Option<String> {
+    let kind = target.kind;
+    let job = (kind.group, kind.version, kind.kind) == ("batch", "v1", "Job");
+    let told = options.propagation.is_some() || options.orphan.is_some();
+    (job && !told).then(|| JOB_WARNING.to_owned())
+}
+
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// Serves a DELETE of an object.
 pub async fn serve(
     server: &Arc<Server>,
@@ -179,6 +189,22 @@ pub async fn serve(
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;
     crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    let warnings: Vec<String> = warning(&target, &options).into_iter().collect();
+    let reply = run(server, &request, &target, &options).await;
+    let mut reply = match (reply, warnings.is_empty()) {
+        (Err(error), false) => respond::error(&error, request.media),
+        (reply, _) => reply?,
+    };
+    respond::warn(&mut reply, &warnings);
+    Ok(reply)
+}
+
+async fn run(
+    server: &Arc<Server>,
+    request: &Request,
+    target: &Target,
+    options: &Options,
+) -> Result<Reply, ApiError> {
     let mut ctx = Context {
         server,
         user: &request.user,
@@ -188,15 +214,15 @@ pub async fn serve(
         warnings: Vec::new(),
         applied: false,
     };
-    let removed = remove::delete(&mut ctx, &target, &options).await?;
+    let removed = remove::delete(&mut ctx, target, options).await?;
     // Who asked for dependents to go in the old way is told that this takes time.
     let status = if !removed.gone && options.orphan == Some(false) {
         StatusCode::ACCEPTED
     } else {
         StatusCode::OK
     };
-    let object = answer(&target, removed);
-    let reply = super::reply_object(server, &request, &target, status, object)?;
+    let object = answer(target, removed);
+    let reply = super::reply_object(server, request, target, status, object)?;
     Ok(write::finish(reply, &ctx.warnings))
 }
 

@@ -114,6 +114,7 @@ pub fn list(
         Shape::Object => Ok(objects_list(target, meta, objects)),
         Shape::MetadataList(version) => {
             let items: Vec<Value> = objects.iter().map(|o| metadata_only(o, version)).collect();
+            let items = if items.is_empty() { Value::Null } else { items.into() };
             Ok(json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": format!("meta.k8s.io/{version}"),

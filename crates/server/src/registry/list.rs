@@ -167,7 +167,9 @@ async fn snapshot(
             .list_at(at, within, Some(token.position()))
             .map_err(|_| page::expired(&token));
     }
-    let Some(revision) = options.revision()?.filter(|r| *r > 0) else {
+    let junk =
+        |e: ApiError| ApiError::bad_request(format!("invalid resource version: {}", e.message));
+    let Some(revision) = options.revision().map_err(junk)?.filter(|r| *r > 0) else {
         return Ok(target.cache.list(within));
     };
     get::wait_for(server, revision).await?;

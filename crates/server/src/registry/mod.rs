@@ -55,12 +55,16 @@ pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiE
         return subresource::virtual_kind(server, request, target).await;
     }
     accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
-    if let Some(name) = kind_deprecation(kind) {
-        let mut reply = dispatch(server, request, target, verb).await?;
-        respond::warn(&mut reply, &[name]);
-        return Ok(reply);
-    }
-    dispatch(server, request, target, verb).await
+    let Some(warning) = kind_deprecation(kind) else {
+        return dispatch(server, request, target, verb).await;
+    };
+    // It goes with every answer, errors included.
+    let media = request.media;
+    let mut reply = dispatch(server, request, target, verb)
+        .await
+        .unwrap_or_else(|error| respond::error(&error, media));
+    respond::warn(&mut reply, &[warning]);
+    Ok(reply)
 }
 
 async fn dispatch(

@@ -82,6 +82,12 @@ impl Patch {
             },
             PatchKind::Apply => live.clone(),
         };
+        if self.kind == PatchKind::Strategic {
+            // Merged into the typed object, which has its type already.
+            let mut patched = patched;
+            patched.set_type(live.api_version(), live.kind());
+            return Ok(patched);
+        }
         Ok(patched)
     }
 }
@@ -153,8 +159,11 @@ pub async fn patch_object(
     } else {
         let transform = |live: Option<&Object>| {
             let live = live.ok_or_else(|| target.not_found())?;
+            if patch.document.is_null() && patch.kind != PatchKind::Merge {
+                return Ok(live.clone());
+            }
             let patched = patch.outcome(target, live)?;
-            same_type(target, &patched)?;
+            same_type(&patched)?;
             let shown = Value::Object(patched.0.clone());
             let decoded = conformed(target, patched)?;
             let strict: Vec<String> = decoded.strict.iter().map(ToString::to_string).collect();
@@ -168,6 +177,8 @@ pub async fn patch_object(
                 _ => note(strict),
             }
             let mut object = decoded.object;
+            super::update::match_url(target, &mut object)?;
+            object.set_type(live.api_version(), live.kind());
             api::default::apply(target.kind, &mut object);
             Ok(object)
         };
@@ -191,22 +202,19 @@ fn conformed(target: &Target, object: Object) -> Result<codec::Decoded, ApiError
     })
 }
 
-/// A patch must leave the kind and version as they are.
-fn same_type(target: &Target, object: &Object) -> Result<(), ApiError> {
+/// A patch must leave a kind and version that there are.
+fn same_type(object: &Object) -> Result<(), ApiError> {
     let (kind, api_version) = (object.kind(), object.api_version());
-    let wanted = target.kind.api_version();
-    if kind == target.kind.kind && api_version == wanted {
+    let known = kind.is_empty() || api::kinds::of_object(api_version, kind).is_some();
+    if known {
         return Ok(());
     }
-    if api::kinds::of_object(api_version, kind).is_none() {
-        return Err(ApiError::bad_request(format!(
-            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        )));
-    }
-    Err(ApiError::bad_request(format!(
-        "{kind} in version {api_version:?} cannot be handled as a {}",
-        target.kind.kind
-    )))
+    let shown = Value::Object(object.0.clone()).to_string();
+    let why = format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    );
+    let cause = Cause::invalid("patch", &Value::String(shown), &why);
+    Err(ApiError::invalid("", "", "", vec![cause]))
 }
 
 /// The applied configuration, checked against the URL.

@@ -50,6 +50,8 @@ pub async fn delete(
         let entry = target.entry()?;
         let old = target.object(&entry)?;
         preconditions(target, options, &old)?;
+        let mut nothing = Object::default();
+        ctx.mutate(target, Operation::Delete, &mut nothing, Some(&old)).await?;
         ctx.validate(target, Operation::Delete, None, Some(&old)).await?;
         let plan = if target.kind.plural == "namespaces" && target.kind.group.is_empty() {
             namespace_plan(ctx, &old, options)
@@ -117,7 +119,7 @@ async fn execute(
 }
 
 /// Whether the object is the one that the client means.
-fn preconditions(target: &Target, options: &Options, object: &Object) -> Result<(), ApiError> {
+pub fn preconditions(target: &Target, options: &Options, object: &Object) -> Result<(), ApiError> {
     let namespaces =
         target.kind.plural == "namespaces" || target.kind.plural == "customresourcedefinitions";
     let conflict = |what: &str, wanted: &str, found: &str, hint: &str| {

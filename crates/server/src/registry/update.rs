@@ -56,7 +56,7 @@ pub async fn serve(
 }
 
 /// Checks the body's name and namespace against the URL's.
-fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
+pub fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
     let (name, url) = (object.name(), target.name.as_str());
     if name.is_empty() {
         return Err(ApiError::bad_request(format!(
@@ -165,10 +165,11 @@ async fn round(
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
-        let causes = if sub == Some("status") {
-            validate::status_update(kind, &new, &old)
-        } else {
-            validate::update(kind, &new, &old)
+        let causes = match sub {
+            // What these change is not open to other updates; they have rules of their own.
+            Some("ephemeralcontainers" | "resize") => pod_part(sub, &new, &old),
+            Some("status" | "approval") => validate::status_update(kind, &new, &old),
+            _ => validate::update(kind, &new, &old),
         };
         write::check(kind, &target.name, causes)?;
         ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;
@@ -183,14 +184,16 @@ async fn round(
     }
     let expect = Expect::Revision(entry.revision);
     let committed = if gone {
-        write::remove(server, target, &new, expect).await
+        // Watchers are shown the last stored state, the client what it sent.
+        write::remove(server, target, &old, expect).await
     } else {
         write::put(server, target, &new, expect).await
     };
     match committed {
         Ok(entry) => {
             reservations.into_iter().for_each(Reservation::commit);
-            Ok(Round::Done(Written { object: new, entry: Some(entry), created: false }))
+            let entry = (!gone).then_some(entry);
+            Ok(Round::Done(Written { object: new, entry, created: false }))
         }
         Err(CommitError::Conflict(None)) if insists => Err(target.not_found()),
         Err(CommitError::Conflict(_)) if insists => Err(stale(target)),
@@ -265,12 +268,8 @@ fn revision_check(
             &json!(0),
             "must be specified for an update",
         );
-        return Err(ApiError::invalid(
-            target.kind.group,
-            target.kind.kind,
-            &target.name,
-            vec![cause],
-        ));
+        let (group, plural) = (target.kind.group, target.kind.plural);
+        return Err(ApiError::invalid(group, plural, &target.name, vec![cause]));
     }
     if wanted != stored {
         return Err(stale(target));
@@ -301,6 +300,53 @@ pub fn fill_in(ctx: &Context<'_>, target: &Target, new: &mut Object, old: Option
             }
         }
     }
+}
+
+/// The rules of the two parts of a pod that have a subresource.
+fn pod_part(sub: Option<&str>, new: &Object, old: &Object) -> Vec<Cause> {
+    let names = |object: &Object| -> Vec<String> {
+        ["containers", "initContainers", "ephemeralContainers"]
+            .iter()
+            .filter_map(|list| object.at(&format!("spec.{list}"))?.as_array())
+            .flatten()
+            .filter_map(|c| c["name"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let list = |object: &Object, path: &str| {
+        object.at(path).and_then(api::Value::as_array).cloned().unwrap_or_default()
+    };
+    let mut causes = Vec::new();
+    if sub == Some("ephemeralcontainers") {
+        const PATH: &str = "spec.ephemeralContainers";
+        let all = names(new);
+        let (after, before) = (list(new, PATH), list(old, PATH));
+        for (at, container) in after.iter().enumerate() {
+            let name = container["name"].as_str().unwrap_or("");
+            if all.iter().filter(|n| *n == name).count() > 1 {
+                let field = format!("{PATH}[{at}].name");
+                causes.push(Cause::duplicate(field, &json!(name)));
+            }
+            for (field, what) in [("resources", "resources"), ("ports", "ports")] {
+                let empty = container[field].as_object().is_none_or(|m| m.is_empty())
+                    && container[field].as_array().is_none_or(|l| l.is_empty());
+                if !empty {
+                    let path = format!("{PATH}[{at}].{what}");
+                    causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
+                }
+            }
+            let wanted = container["targetContainerName"].as_str().unwrap_or("");
+            if !wanted.is_empty() && !all.iter().any(|n| n == wanted) {
+                let path = format!("{PATH}[{at}].targetContainerName");
+                causes.push(Cause::not_found(path, &json!(wanted)));
+            }
+        }
+        let kept = |c: &api::Value| after.iter().any(|a| a["name"] == c["name"] && a == c);
+        if !before.iter().all(kept) {
+            let text = "existing ephemeral containers may not be changed or removed";
+            causes.push(Cause::forbidden(PATH, text));
+        }
+    }
+    causes
 }
 
 /// Whether the change leaves nothing that keeps a deleted object.

@@ -88,7 +88,7 @@ impl Context<'_> {
             operation,
             namespace: &target.namespace,
             name: &target.name,
-            object: Some(std::mem::take(object)),
+            object: (operation != Operation::Delete).then(|| std::mem::take(object)),
             old,
             options: &self.options,
             user: self.user,

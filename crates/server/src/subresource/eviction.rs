@@ -82,7 +82,30 @@ async fn evict(ctx: &mut Context<'_>, target: &Target, options: &Options) -> Res
             }
         }
     }
+    if !ctx.dry_run && !pod.is_deleting() {
+        mark(ctx, &pods, options).await?;
+    }
     remove::delete(ctx, &pods, options).await.map(|_| ())
+}
+
+/// Notes on the pod why it ends.
+async fn mark(ctx: &mut Context<'_>, pods: &Target, options: &Options) -> Result<(), ApiError> {
+    let now = ctx.server.clock.time();
+    let transform = |live: Option<&Object>| {
+        let live = live.ok_or_else(|| pods.not_found())?;
+        remove::preconditions(pods, options, live)?;
+        let mut pod = live.clone();
+        let slot = pod.map_mut("status").entry("conditions").or_insert_with(|| json!([]));
+        if let Value::Array(conditions) = slot {
+            conditions.retain(|c| c["type"] != "DisruptionTarget");
+            conditions.push(json!({"type": "DisruptionTarget", "status": "True",
+                "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+                "lastProbeTime": null, "lastTransitionTime": now}));
+        }
+        Ok(pod)
+    };
+    let change = Update { transform: &transform, create: false, style: Style::Own };
+    update(ctx, pods, &change).await.map(|_| ())
 }
 
 /// The budgets that select a pod.

@@ -123,6 +123,7 @@ pub(crate) async fn read<'a>(
     let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
     let bytes = body.bytes().await?;
+    let bytes = older_eviction(bytes, media, expected);
     let decoded = decode::body(&bytes, media, expected, options.validation)?;
     let ctx = Context {
         server,
@@ -134,6 +135,19 @@ pub(crate) async fn read<'a>(
         applied: false,
     };
     Ok(Created { object: decoded.object, ctx })
+}
+
+/// Evictions are still taken in their older version, which has the same form.
+fn older_eviction(bytes: Bytes, media: crate::edge::Media, expected: Expected) -> Bytes {
+    if expected.kind != "Eviction" || media != crate::edge::Media::Json {
+        return bytes;
+    }
+    let Ok(mut value) = serde_json::from_slice::<api::Value>(&bytes) else { return bytes };
+    if value["apiVersion"] != "policy/v1beta1" {
+        return bytes;
+    }
+    value["apiVersion"] = "policy/v1".into();
+    value.to_string().into()
 }
 
 /// `Status: Success` with 201, as creating bindings and evictions answers.
