@@ -157,8 +157,11 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>], now: Timestamp, crowd: impl Fn(&
 
 /// Projections of entries, decoded once a revision and shared.
 pub struct Views<T> {
-    views: Mutex<HashMap<Box<str>, (u64, Arc<T>)>>,
+    /// By uid, with the revision they show.
+    views: Mutex<ByUid<T>>,
 }
+
+type ByUid<T> = HashMap<Box<str>, (u64, Arc<T>)>;
 
 impl<T> Default for Views<T> {
     fn default() -> Self {

@@ -1,13 +1,57 @@
 //! Which objects belong to a controller: those it owns, those to adopt, those to release.
 //!
-//! Pure. Not here: carrying it out.
+//! Not here: carrying it out.
+
+use std::sync::Arc;
 
 use api::selector::LabelSelector;
-use api::{Resource, Value};
+use api::{Entry, Resource, Value};
+use client::{Client, Index, Informer};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::action::Action;
+use crate::action::{Action, Failed};
+use crate::context::Name;
 use crate::meta::Meta;
+
+/// Objects by their uid.
+const UID: Index = Index::Custom("uid", |e| vec![e.card.uid.to_string()]);
+
+/// The controllers that an object matters to: its own, or those that might adopt it.
+pub fn controllers_of(
+    controllers: &Informer,
+    object: &Entry,
+    selects: impl Fn(&Arc<Entry>) -> bool,
+) -> Vec<Name> {
+    let found = match &object.card.controller {
+        Some(owner) => controllers.by_index(&UID, owner),
+        None => {
+            let mut all = controllers.list_ns(&object.card.namespace);
+            all.retain(|c| selects(c));
+            all
+        }
+    };
+    found.iter().map(|e| (e.card.namespace.clone(), e.card.name.clone())).collect()
+}
+
+#[derive(Deserialize)]
+struct Live {
+    metadata: Meta,
+}
+
+/// Nothing is adopted by a controller that is gone: our view may be old, so the server is asked.
+pub async fn check_alive(
+    client: &Client,
+    kind: &Resource,
+    controller: &Meta,
+) -> Result<(), Failed> {
+    let Meta { namespace, name, uid, .. } = controller;
+    let live: Live = client.get(kind, namespace, name).await?;
+    if live.metadata.uid != *uid || live.metadata.is_deleting() {
+        return Err(Failed::Other(format!("{name} is being deleted or replaced")));
+    }
+    Ok(())
+}
 
 /// An object among those of a controller's namespace.
 pub enum Claim {

@@ -113,6 +113,8 @@ pub fn is_websocket(headers: &HeaderMap) -> bool {
 
 impl Handshake {
     /// Chooses among what a request's headers offer.
+    // Refusals are rare, and once a connection: their size does not matter.
+    #[allow(clippy::result_large_err)]
     pub fn negotiate(headers: &HeaderMap, usage: Use) -> Result<Self, HandshakeError> {
         if is_websocket(headers) {
             return Self::websocket(headers, usage);
@@ -149,6 +151,7 @@ impl Handshake {
         Ok(Self { framing: Framing::Spdy { version }, headers: answer })
     }
 
+    #[allow(clippy::result_large_err)]
     fn websocket(headers: &HeaderMap, usage: Use) -> Result<Self, HandshakeError> {
         let key = headers.get(header::SEC_WEBSOCKET_KEY);
         let Some(key) =

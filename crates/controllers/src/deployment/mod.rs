@@ -22,7 +22,7 @@ use crate::context::{Context, Name};
 use crate::expect::Expectations;
 use crate::meta::Meta;
 use crate::pods::{Pod, Views};
-use crate::refs::{Claim, adopt, claim, release};
+use crate::refs::{Claim, adopt, check_alive, claim, controllers_of, release};
 
 /// A deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,9 +101,6 @@ impl Deployment {
     }
 }
 
-/// Objects by their uid.
-const UID: Index = Index::Custom("uid", |e| vec![e.card.uid.to_string()]);
-
 struct Controller {
     ctx: Context,
     deployments: Arc<Informer>,
@@ -150,15 +147,10 @@ pub async fn run(ctx: Context) {
 impl Controller {
     /// The deployments that a replica set matters to.
     fn deployments_of(&self, set: &Entry) -> Vec<Name> {
-        let name = |e: &Arc<Entry>| (e.card.namespace.clone(), e.card.name.clone());
-        if let Some(owner) = &set.card.controller {
-            return self.deployments.by_index(&UID, owner).iter().map(name).collect();
-        }
-        let matching = |entry: &&Arc<Entry>| {
+        controllers_of(&self.deployments, set, |entry| {
             let selector = self.views.of(entry).ok().and_then(|d| d.selector());
             selector.is_some_and(|s| !s.0.is_empty() && s.matches(&set.card))
-        };
-        self.deployments.list_ns(&set.card.namespace).iter().filter(matching).map(name).collect()
+        })
     }
 
     async fn reconcile(&self, key: Name) -> Result<Requeue, Failed> {
@@ -210,11 +202,7 @@ impl Controller {
             }
         }
         if !claims.is_empty() {
-            // Nothing is adopted by a deployment that is gone: the view may be old.
-            let live: Deployment = self.ctx.client.get(&DEPLOYMENTS, &key.0, &key.1).await?;
-            if live.metadata.uid != meta.uid || live.metadata.is_deleting() {
-                return Err(Failed::Other(format!("{} is being deleted or replaced", key.1)));
-            }
+            check_alive(&self.ctx.client, &DEPLOYMENTS, meta).await?;
             for action in claims {
                 self.act(key, deployment, action).await?;
             }

@@ -19,6 +19,7 @@ use crate::context::{Context, Name};
 use crate::expect::Expectations;
 use crate::meta::Meta;
 use crate::pods::{Pod, Views};
+use crate::refs::{check_alive, controllers_of};
 
 /// Which of the two kinds, which differ in their selector only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +83,6 @@ impl Set {
     }
 }
 
-/// Objects by their uid.
-const UID: Index = Index::Custom("uid", |e| vec![e.card.uid.to_string()]);
 /// Objects without a controller, by namespace.
 const ORPHANS: Index = Index::Custom("orphans", |e| match e.card.controller {
     Some(_) => Vec::new(),
@@ -129,18 +128,13 @@ pub async fn run(ctx: Context, flavour: Flavour) {
 }
 
 impl Controller {
-    /// The sets that a pod matters to: its controller, or those that might adopt it.
+    /// The sets that a pod matters to.
     fn sets_of(&self, pod: &Entry) -> Vec<Name> {
-        let name = |e: &Arc<Entry>| (e.card.namespace.clone(), e.card.name.clone());
-        if let Some(owner) = &pod.card.controller {
-            return self.sets.by_index(&UID, owner).iter().map(name).collect();
-        }
-        let matching = |entry: &&Arc<Entry>| {
+        controllers_of(&self.sets, pod, |entry| {
             let set = self.set_views.of(entry).ok();
             let selector = set.and_then(|set| self.flavour.selector(&set));
             selector.is_some_and(|s| s.matches(&pod.card))
-        };
-        self.sets.list_ns(&pod.card.namespace).iter().filter(matching).map(name).collect()
+        })
     }
 
     async fn reconcile(&self, key: Name) -> Result<Requeue, Failed> {
@@ -159,7 +153,9 @@ impl Controller {
             self.crowds(&set.metadata)
         });
         let claims = std::mem::take(&mut plan.claims);
-        self.check_alive(&set, !claims.is_empty()).await?;
+        if !claims.is_empty() {
+            check_alive(&self.ctx.client, self.flavour.resource(), &set.metadata).await?;
+        }
         action::perform_all(&self.ctx.client, &self.recorder, claims).await?;
         let failure = self.replicate(&key, &set, &plan).await;
         let failed = failure.as_ref().err().map(|f| (f.reason, f.error.to_string()));
@@ -170,19 +166,6 @@ impl Controller {
             Ok(()) => Ok(requeue),
             Err(failure) => Err(failure.error.into()),
         }
-    }
-
-    /// Nothing is adopted by a set that is gone: the view may be old, so the server is asked.
-    async fn check_alive(&self, set: &Set, adopting: bool) -> Result<(), Failed> {
-        if !adopting {
-            return Ok(());
-        }
-        let Meta { namespace, name, uid, .. } = &set.metadata;
-        let live: Set = self.ctx.client.get(self.flavour.resource(), namespace, name).await?;
-        if live.metadata.uid != *uid || live.metadata.is_deleting() {
-            return Err(Failed::Other(format!("{name} is being deleted or replaced")));
-        }
-        Ok(())
     }
 
     /// How many active pods each node has, of this set and its siblings.
