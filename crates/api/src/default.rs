@@ -41,7 +41,10 @@ fn plans() -> HashMap<&'static str, Plan> {
     for ty in schema::all() {
         let family = family(ty);
         let mut constants: Vec<(&'static Field, Value)> = Vec::new();
+        // Zero is what a field has anyway, and mostly not written.
+        let zero = |text: &str| ["0", "false", "\"\""].contains(&text);
         let stated = ty.fields.iter().filter_map(|f| Some((f.name, f.default?)));
+        let stated = stated.filter(|(_, text)| !zero(text));
         let rows = table::CONSTANTS.iter().filter(|(of, _)| *of == family);
         for (field, text) in stated.chain(rows.flat_map(|(_, fields)| fields.iter().copied())) {
             if let (Some(field), Ok(value)) = (ty.field(field), serde_json::from_str(text)) {

@@ -38,10 +38,6 @@ use crate::status::Cause;
 use at::At;
 use table::Rules;
 
-/// The groups whose objects may have finalizers of any name. (And those of custom resources.)
-const GENERIC_META: [&str; 3] =
-    ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
-
 /// The faults of an object that a client wants to create.
 pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
     let value = Value::Object(new.0.clone());
@@ -49,7 +45,7 @@ pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
     meta::create(&root, kind.namespaced, rules.name, &mut faults);
-    if !GENERIC_META.contains(&kind.group) {
+    if rules.standard_finalizers() {
         meta::standard_finalizers(&root, &mut faults);
     }
     (rules.create)(&root, &mut faults);
@@ -79,7 +75,7 @@ fn changed(
     // Upstream looks at the metadata twice: once for every kind, once with the kind's own rules.
     meta::update(&new, &old, &mut faults);
     meta::update(&new, &old, &mut faults);
-    if !GENERIC_META.contains(&kind.group) {
+    if rules.standard_finalizers() {
         meta::standard_finalizers(&new, &mut faults);
     }
     rules_of(&rules, &new, &old, &mut faults);

@@ -37,6 +37,11 @@ impl Rules {
         ROWS.iter().find(|r| r.kind == kind && r.group == group).copied().unwrap_or(NONE)
     }
 
+    /// Whether finalizers without a domain are refused: some groups and custom resources take any.
+    pub fn standard_finalizers(&self) -> bool {
+        !self.kind.is_empty() && ![ADMISSION, "apiregistration.k8s.io"].contains(&self.group)
+    }
+
     const fn name(mut self, rule: NameRule) -> Self {
         self.name = rule;
         self
@@ -83,6 +88,7 @@ static ROWS: &[Rules] = &[
     row("", "ResourceQuota", config::quota).update(config::quota_update).status(config::quota_status),
     row("", "Secret", config::secret).update(config::secret_update),
     row("", "Service", service::create).name(dns_label).update(service::update).status(service::status),
+    row("", "ServiceAccount", config::anything),
     row(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy).update(|new, _, f| admission::mutating_policy(new, f)),
     row(ADMISSION, "MutatingAdmissionPolicyBinding", admission::binding).update(|new, _, f| admission::binding(new, f)),
     row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),
