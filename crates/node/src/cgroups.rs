@@ -205,34 +205,6 @@ impl Cgroups {
             }
         }
     }
-
-    /// The uids of pods that have a cgroup.
-    pub fn pods(&self) -> Vec<String> {
-        let mut uids = Vec::new();
-        for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-            for dir in self.dirs(&self.branch(qos)) {
-                let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-                uids.extend(
-                    entries.filter_map(|e| {
-                        Some(e.file_name().to_str()?.strip_prefix("pod")?.to_owned())
-                    }),
-                );
-            }
-        }
-        uids.sort();
-        uids.dedup();
-        uids
-    }
-
-    /// The directory with a pod's memory or cpu figures.
-    pub fn pod_dir(&self, uid: &str, qos: Qos, controller: &str) -> Option<PathBuf> {
-        let path = self.pod_path(uid, qos);
-        let path = path.trim_start_matches('/');
-        match &self.hierarchies {
-            Hierarchies::V2(mount) => Some(mount.join(path)),
-            Hierarchies::V1(mounts) => Some(mounts.get(controller)?.join(path)),
-        }
-    }
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod containerd;
 pub mod cri;
 mod events;
+mod garbage;
 mod gate;
 mod hooks;
 mod images;

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::containerd::{self, Containerd};
 use crate::cri::{Cri, CriError, VersionRequest};
 use crate::events;
+use crate::garbage;
 use crate::gate::Gate;
 use crate::images::Images;
 use crate::kubelet::{Kubelet, Message};
@@ -167,6 +168,7 @@ pub async fn run(
     tokio::spawn(registration::keep_node(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(registration::keep_lease(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(events::watch(Arc::clone(&kubelet), stop.clone()));
+    tokio::spawn(garbage::run(Arc::clone(&kubelet), stop.clone()));
     let pods = tokio::spawn(follow_pods(Arc::clone(&kubelet), informers, stop.clone()));
     let told = Arc::clone(&kubelet);
     tokio::spawn(async move {
@@ -297,14 +299,14 @@ async fn remove_orphans(kubelet: Arc<Kubelet>, orphans: HashMap<String, Observed
         if let Err(error) = remove_pod(&kubelet, None, &observed).await {
             tracing::warn!(uid, error, "an orphaned pod cannot be removed");
         }
+        kubelet.cgroups.remove(&uid);
     }
     let known = |uid: &String| kubelet.pods.read().contains_key(uid);
+    // Cgroups only of pods that were ours: another kubelet on this machine may use the same tree.
     for uid in kubelet.volumes.on_disk().into_iter().filter(|u| !known(u)) {
         if let Err(error) = kubelet.volumes.tear_down(&uid) {
             tracing::warn!(uid, %error, "an orphaned pod's directory cannot be removed");
         }
-    }
-    for uid in kubelet.cgroups.pods().into_iter().filter(|u| !known(u)) {
         kubelet.cgroups.remove(&uid);
     }
     let logs = std::fs::read_dir(&kubelet.config.runtime.pod_logs).into_iter().flatten().flatten();

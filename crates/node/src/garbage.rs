@@ -1,0 +1,253 @@
+//! Keeping the node tidy: logs rotated, dead containers and unused images removed.
+//!
+//! One slow round each; nothing here is on a pod's path. Not here: ending pods, or what is left of
+//! pods that are gone (`run`).
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{EventType, ObjectRef, Shutdown};
+use jiff::Timestamp;
+
+use crate::cri::{ImageSpec, RemoveImageRequest, ReopenContainerLogRequest};
+use crate::kubelet::Kubelet;
+use crate::machine::disk;
+use crate::pod::observed::State;
+
+/// How often logs are looked at.
+const LOGS: Duration = Duration::from_secs(10);
+/// How often dead containers are.
+const CONTAINERS: Duration = Duration::from_secs(60);
+/// How often the disk is.
+const IMAGES: Duration = Duration::from_secs(300);
+/// An image is kept at least for this long.
+const IMAGE_AGE: Duration = Duration::from_secs(120);
+/// Dead containers kept of each name.
+const KEPT: usize = 1;
+
+/// Tidies up until shutdown.
+pub async fn run(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
+    let mut logs = tokio::time::interval(LOGS);
+    let mut containers = tokio::time::interval(CONTAINERS);
+    let mut images = tokio::time::interval(IMAGES);
+    for interval in [&mut logs, &mut containers, &mut images] {
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval.reset();
+    }
+    let mut seen = HashMap::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = logs.tick() => rotate_logs(&kubelet).await,
+            _ = containers.tick() => {
+                remove_containers(&kubelet).await;
+                kubelet.images.sweep();
+            }
+            _ = images.tick() => remove_images(&kubelet, &mut seen).await,
+        }
+    }
+}
+
+/// Rotates the logs of running containers that have grown too large.
+async fn rotate_logs(kubelet: &Kubelet) {
+    let limits = kubelet.config.limits;
+    for snapshot in kubelet.snapshots() {
+        for c in snapshot.observed.containers.iter().filter(|c| c.state == State::Running) {
+            let path = PathBuf::from(&c.log_path);
+            if std::fs::metadata(&path).map_or(0, |m| m.len()) < limits.log_size {
+                continue;
+            }
+            let stamp = kubelet.clock.now().strftime("%Y%m%d-%H%M%S").to_string();
+            let result = async {
+                let (from, files) = (path.clone(), limits.log_files);
+                let work = tokio::task::spawn_blocking(move || rotate(&from, &stamp, files));
+                let rotated = work.await.map_err(io::Error::other)??;
+                let request = ReopenContainerLogRequest { container_id: c.id.clone() };
+                if let Err(e) = kubelet.cri.reopen_container_log(request).await {
+                    // The runtime writes on into the file: it gets its name back.
+                    std::fs::rename(&rotated, &path)?;
+                    return Err(io::Error::other(e.to_string()));
+                }
+                Ok(())
+            };
+            if let Err(error) = result.await {
+                tracing::warn!(pod = %snapshot.pod.key(), container = c.name, %error, "a log is not rotated");
+            }
+        }
+    }
+}
+
+/// Moves a log out of the way, compresses the one before it, and removes the oldest; answers the new
+/// name. Of `files`, one is the log itself.
+fn rotate(path: &Path, stamp: &str, files: usize) -> io::Result<PathBuf> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let dir = path.parent().unwrap_or(path);
+    let mut old: Vec<PathBuf> = std::fs::read_dir(dir)?
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| {
+            p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&format!("{name}.")))
+        })
+        .collect();
+    old.sort();
+    // The log itself and the one that is made now are two of them.
+    let keep = files.saturating_sub(2);
+    for gone in old.drain(..old.len().saturating_sub(keep)) {
+        std::fs::remove_file(gone)?;
+    }
+    for plain in old.iter().filter(|p| p.extension().is_none_or(|e| e != "gz")) {
+        compress(plain)?;
+    }
+    let rotated = dir.join(format!("{name}.{stamp}"));
+    std::fs::rename(path, &rotated)?;
+    Ok(rotated)
+}
+
+fn compress(path: &Path) -> io::Result<()> {
+    let mut target = path.as_os_str().to_owned();
+    target.push(".gz");
+    let mut pending = path.as_os_str().to_owned();
+    pending.push(".tmp");
+    let out = std::fs::File::create(&pending)?;
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+    io::copy(&mut std::fs::File::open(path)?, &mut encoder)?;
+    encoder.finish()?;
+    std::fs::rename(&pending, &target)?;
+    std::fs::remove_file(path)
+}
+
+/// Removes dead containers that have been followed by others of their name.
+async fn remove_containers(kubelet: &Kubelet) {
+    for snapshot in kubelet.snapshots() {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let newest: HashSet<&str> = snapshot
+            .pod
+            .all_containers()
+            .filter_map(|(_, c)| snapshot.observed.latest(&c.name).map(|c| c.id.as_str()))
+            .collect();
+        for c in &snapshot.observed.containers {
+            if c.state != State::Exited || newest.contains(c.id.as_str()) {
+                continue;
+            }
+            let count = counts.entry(&c.name).or_default();
+            *count += 1;
+            if *count <= KEPT {
+                continue;
+            }
+            if let Err(error) = kubelet.cri.delete_container(&c.id).await {
+                tracing::warn!(pod = %snapshot.pod.key(), container = c.name, %error, "a dead container is not removed");
+                continue;
+            }
+            let _ = std::fs::remove_file(&c.log_path);
+            if let Some(dir) = &kubelet.config.runtime.container_logs {
+                let link = crate::pod::start::link_name(&snapshot.pod, &c.name, &c.id);
+                let _ = std::fs::remove_file(dir.join(link));
+            }
+            kubelet.tell(snapshot.pod.uid(), crate::kubelet::Message::Changed(c.id.clone()));
+        }
+    }
+}
+
+/// How full the disk is, in percent, and its size.
+fn fullness(kubelet: &Kubelet) -> Option<(u64, u64)> {
+    let [total, free, ..] = disk(&kubelet.config.data_dir)?;
+    Some((100 - free.min(total) * 100 / total.max(1), total))
+}
+
+/// Removes images that nothing uses, those longest unused first, when the disk is too full.
+/// `seen`: when each image was first seen, and last seen in use.
+async fn remove_images(kubelet: &Kubelet, seen: &mut HashMap<String, (Timestamp, Timestamp)>) {
+    let now = kubelet.clock.now();
+    let Ok(images) = kubelet.cri.images().await else { return };
+    let Ok(containers) = kubelet.cri.list_containers(None).await else { return };
+    let used: HashSet<&str> = containers
+        .iter()
+        .flat_map(|c| {
+            [
+                c.image_ref.as_str(),
+                c.image_id.as_str(),
+                c.image.as_ref().map_or("", |i| i.image.as_str()),
+            ]
+        })
+        .collect();
+    seen.retain(|id, _| images.iter().any(|i| &i.id == id));
+    let mut unused = Vec::new();
+    for image in &images {
+        let entry = seen.entry(image.id.clone()).or_insert((now, Timestamp::UNIX_EPOCH));
+        let names = image.repo_tags.iter().chain(&image.repo_digests);
+        let in_use =
+            used.contains(image.id.as_str()) || names.clone().any(|n| used.contains(n.as_str()));
+        let pause = names.clone().any(|n| n == crate::containerd::pause::IMAGE);
+        if in_use {
+            entry.1 = now;
+        } else if !image.pinned && !pause {
+            unused.push((entry.1, entry.0, image));
+        }
+    }
+    let limits = kubelet.config.limits;
+    let Some((full, total)) = fullness(kubelet) else { return };
+    if full < u64::from(limits.image_gc_high) {
+        return;
+    }
+    let mut excess = (full.saturating_sub(u64::from(limits.image_gc_low))) * total / 100;
+    let wanted = excess;
+    unused.sort_by_key(|(used, first, _)| (*used, *first));
+    for (_, first, image) in unused {
+        let age = now.duration_since(first);
+        if Duration::try_from(age).is_ok_and(|a| a < IMAGE_AGE) {
+            continue;
+        }
+        let spec = ImageSpec { image: image.id.clone(), ..Default::default() };
+        match kubelet.cri.remove_image(RemoveImageRequest { image: Some(spec) }).await {
+            Ok(_) => {
+                tracing::info!(image = image.id, bytes = image.size, "removed an unused image");
+                excess = excess.saturating_sub(image.size);
+            }
+            Err(error) => {
+                tracing::warn!(image = image.id, %error, "an unused image is not removed")
+            }
+        }
+        if excess == 0 {
+            return;
+        }
+    }
+    let freed = wanted - excess;
+    let about = ObjectRef {
+        kind: "Node".into(),
+        api_version: "v1".into(),
+        name: kubelet.config.node_name.clone(),
+        uid: kubelet.config.node_name.clone(),
+        ..ObjectRef::default()
+    };
+    let text = format!(
+        "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
+    );
+    kubelet.recorder.event(&about, EventType::Warning, "FreeDiskSpaceFailed", text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_rotate_compress_and_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        for round in 0..5 {
+            std::fs::write(&path, format!("round {round}\n")).expect("written");
+            rotate(&path, &format!("20260101-00000{round}"), 4).expect("rotated");
+        }
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .expect("readable")
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let wanted =
+            ["0.log.20260101-000002.gz", "0.log.20260101-000003.gz", "0.log.20260101-000004"];
+        assert_eq!(names, wanted, "three beside the log itself");
+    }
+}
