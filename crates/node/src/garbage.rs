@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{EventType, ObjectRef, Shutdown};
+use client::{EventType, Shutdown};
 use jiff::Timestamp;
 
 use crate::cri::{ImageSpec, RemoveImageRequest, ReopenContainerLogRequest};
 use crate::kubelet::Kubelet;
 use crate::machine::disk;
 use crate::pod::observed::State;
+use crate::registration::node_ref;
 
 /// How often logs are looked at.
 const LOGS: Duration = Duration::from_secs(10);
@@ -215,13 +216,7 @@ async fn remove_images(kubelet: &Kubelet, seen: &mut HashMap<String, (Timestamp,
         }
     }
     let freed = wanted - excess;
-    let about = ObjectRef {
-        kind: "Node".into(),
-        api_version: "v1".into(),
-        name: kubelet.config.node_name.clone(),
-        uid: kubelet.config.node_name.clone(),
-        ..ObjectRef::default()
-    };
+    let about = node_ref(&kubelet.config.node_name);
     let text = format!(
         "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
     );

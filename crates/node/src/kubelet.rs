@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cgroups::Cgroups;
 use crate::config::Config;
 use crate::cri::Cri;
+use crate::eviction::Pressure;
 use crate::gate::Gate;
 use crate::images::Images;
 use crate::machine::Machine;
@@ -116,6 +117,8 @@ pub struct Kubelet {
     pub services: Arc<Informer>,
     /// What the runtime says of itself.
     pub health: watch::Receiver<RuntimeHealth>,
+    /// What the node is short of.
+    pub pressure: Mutex<Pressure>,
     /// Workers by uid.
     pub pods: RwLock<HashMap<String, Handle>>,
     /// Which pod a sandbox or container belongs to.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use api::clock::format_time;
 use api::object::Object;
 use api::resource::{LEASES, NODES};
-use client::{Patch, Shutdown};
+use client::{EventType, Informer, ObjectRef, Patch, Shutdown};
 use serde_json::{Map, Value, json};
 
 use crate::kubelet::{Kubelet, RuntimeHealth};
-use crate::machine::{disk, meminfo};
+use crate::machine::meminfo;
 
 /// How long a lease is good for.
 const LEASE: i64 = 40;
@@ -89,11 +89,7 @@ struct Condition {
 }
 
 fn conditions(kubelet: &Kubelet, health: &RuntimeHealth) -> Vec<Condition> {
-    let memory = meminfo("MemAvailable") < 100 << 20;
-    let root = kubelet.config.kubelet_dir();
-    let disk_full = disk(&root).is_some_and(|[total, free, inodes, inodes_free]| {
-        free * 10 < total || inodes > 0 && inodes_free * 20 < inodes
-    });
+    let short = *kubelet.pressure.lock();
     let pressure = |kind, bad: bool, reason: [&'static str; 2], text: [&str; 2]| Condition {
         kind,
         status: bad,
@@ -104,13 +100,13 @@ fn conditions(kubelet: &Kubelet, health: &RuntimeHealth) -> Vec<Condition> {
     vec![
         pressure(
             "MemoryPressure",
-            memory,
+            short.memory,
             ["KubeletHasSufficientMemory", "KubeletHasInsufficientMemory"],
             ["sufficient memory available", "insufficient memory available"],
         ),
         pressure(
             "DiskPressure",
-            disk_full,
+            short.disk,
             ["KubeletHasNoDiskPressure", "KubeletHasDiskPressure"],
             ["no disk pressure", "disk pressure"],
         ),
@@ -263,51 +259,112 @@ fn status_of(node: &Object) -> Map<String, Value> {
     node.0.get("status").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-/// Writes the status if it differs from `known`, what the server has as far as is known, or if that
-/// was long ago; answers what the server then has.
-async fn refresh(
-    kubelet: &Kubelet,
-    known: Option<Map<String, Value>>,
-    written: &mut tokio::time::Instant,
-) -> client::Result<Map<String, Value>> {
-    let name = kubelet.config.node_name.as_str();
-    let known = match known {
-        Some(known) => known,
-        None => status_of(&register(kubelet).await?),
-    };
-    let new = status(kubelet, &known).await;
-    if !differs(&known, &new) && written.elapsed() < STATUS {
-        return Ok(known);
+/// What was last written, and what the server made of it.
+struct Written {
+    told: Map<String, Value>,
+    shown: Map<String, Value>,
+    at: tokio::time::Instant,
+}
+
+/// The node's status is to be kept as it is here.
+struct Keeper {
+    kubelet: Arc<Kubelet>,
+    node: Arc<Informer>,
+    written: Option<Written>,
+}
+
+impl Keeper {
+    /// Registers the node where it is not, and writes its status where that differs from what the
+    /// server has, or was written long ago.
+    async fn refresh(&mut self) -> client::Result<()> {
+        let kubelet = Arc::clone(&self.kubelet);
+        let name = kubelet.config.node_name.as_str();
+        let node = self.node.get("", name).and_then(|entry| entry.object().ok());
+        let node = match node {
+            Some(node) if self.written.is_some() => node,
+            _ => {
+                self.written = None;
+                register(&kubelet).await?
+            }
+        };
+        let shown = status_of(&node);
+        let new = status(&kubelet, &shown).await;
+        if let Some(written) = &self.written
+            && written.at.elapsed() < STATUS
+        {
+            // What the server shows otherwise than it was told is not told again each time; what
+            // somebody else has changed is.
+            let untouched = !differs(&shown, &written.shown) && !differs(&written.shown, &shown);
+            let known = if untouched { &written.told } else { &shown };
+            if !differs(known, &new) {
+                return Ok(());
+            }
+        }
+        self.announce(&shown, &new);
+        let answer: Object = kubelet
+            .client
+            .patch(&NODES, "", name, Some("status"), Patch::Strategic, &patch(&new))
+            .await?;
+        let at = tokio::time::Instant::now();
+        self.written = Some(Written { told: new, shown: status_of(&answer), at });
+        Ok(())
     }
-    let answer: Object = kubelet
-        .client
-        .patch(&NODES, "", name, Some("status"), Patch::Strategic, &patch(&new))
-        .await?;
-    *written = tokio::time::Instant::now();
-    let mut after = status_of(&answer);
-    // What the server shows otherwise than it was told is not told again each time.
-    after.extend(new);
-    Ok(after)
+
+    /// Events for conditions that have changed.
+    fn announce(&self, old: &Map<String, Value>, new: &Map<String, Value>) {
+        let kubelet = &self.kubelet;
+        for c in new.get("conditions").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| c.get(key).and_then(Value::as_str).unwrap_or("");
+            let before = old.get("conditions").and_then(Value::as_array).into_iter().flatten();
+            let before = before.into_iter().find(|o| o.get("type") == c.get("type"));
+            if before.and_then(|b| b.get("status")) == c.get("status") {
+                continue;
+            }
+            let reason = match (text("type"), text("status")) {
+                ("Ready", "True") => "NodeReady",
+                ("Ready", _) => "NodeNotReady",
+                ("MemoryPressure", "True") => "NodeHasInsufficientMemory",
+                ("MemoryPressure", _) => "NodeHasSufficientMemory",
+                ("DiskPressure", "True") => "NodeHasDiskPressure",
+                ("DiskPressure", _) => "NodeHasNoDiskPressure",
+                ("PIDPressure", "True") => "NodeHasInsufficientPID",
+                ("PIDPressure", _) => "NodeHasSufficientPID",
+                _ => continue,
+            };
+            let name = &kubelet.config.node_name;
+            let note = format!("Node {name} status is now: {reason}");
+            kubelet.recorder.event(&node_ref(name), EventType::Normal, reason, note);
+        }
+    }
+}
+
+/// The node as the kubelet's events refer to it: by its name as uid, as upstream does.
+pub fn node_ref(name: &str) -> ObjectRef {
+    ObjectRef {
+        kind: "Node".into(),
+        api_version: "v1".into(),
+        name: name.to_owned(),
+        uid: name.to_owned(),
+        ..ObjectRef::default()
+    }
 }
 
 /// Keeps the node object until shutdown.
-pub async fn keep_node(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
+pub async fn keep_node(kubelet: Arc<Kubelet>, node: Arc<Informer>, shutdown: Shutdown) {
     let name = kubelet.config.node_name.clone();
     let mut health = kubelet.health.clone();
     let mut delay = Duration::from_millis(50);
-    let mut base: Option<Map<String, Value>> = None;
-    let mut written = tokio::time::Instant::now();
+    kubelet.recorder.event(&node_ref(&name), EventType::Normal, "Starting", "Starting kubelet.");
+    let mut keeper = Keeper { kubelet, node, written: None };
     loop {
-        let pause = match refresh(&kubelet, base.take(), &mut written).await {
-            Ok(known) => {
-                base = Some(known);
+        let pause = match keeper.refresh().await {
+            Ok(()) => {
                 delay = Duration::from_millis(50);
                 LOOK
             }
             Err(error) => {
-                if !error.is_not_found() {
-                    tracing::warn!(node = name, %error, "the node's status is not written; trying again");
-                }
+                tracing::warn!(node = name, %error, "the node's status is not written; trying again");
+                keeper.written = None;
                 delay = (delay * 2).min(LOOK);
                 delay
             }

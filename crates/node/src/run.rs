@@ -5,11 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use api::clock::{Clock, Rng};
 use api::entry::Entry;
-use api::resource::{PODS, SERVICES};
+use api::resource::{NODES, PODS, SERVICES};
 use client::{Client, Event, Informers, ListOptions, Recorder, Shutdown};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::containerd::{self, Containerd};
 use crate::cri::{Cri, CriError, VersionRequest};
 use crate::events;
+use crate::eviction;
 use crate::garbage;
 use crate::gate::Gate;
 use crate::images::Images;
@@ -148,6 +150,7 @@ pub async fn run(
         reporter: Reporter::new(client.clone()),
         gate: Gate::new(width),
         services: informers.get(&SERVICES),
+        pressure: Mutex::default(),
         pods: RwLock::default(),
         owners: Mutex::default(),
         runtime_name: version.runtime_name,
@@ -165,9 +168,12 @@ pub async fn run(
     if kubelet.config.server.port != 0 {
         crate::server::start(Arc::clone(&kubelet), stop.clone()).await.map_err(RunError::Server)?;
     }
-    tokio::spawn(registration::keep_node(Arc::clone(&kubelet), stop.clone()));
+    let own = ListOptions::fields(format!("metadata.name={}", kubelet.config.node_name));
+    let node = informers.get_filtered(&NODES, own);
+    tokio::spawn(registration::keep_node(Arc::clone(&kubelet), node, stop.clone()));
     tokio::spawn(registration::keep_lease(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(events::watch(Arc::clone(&kubelet), stop.clone()));
+    tokio::spawn(eviction::run(Arc::clone(&kubelet), stop.clone()));
     tokio::spawn(garbage::run(Arc::clone(&kubelet), stop.clone()));
     let pods = tokio::spawn(follow_pods(Arc::clone(&kubelet), informers, stop.clone()));
     let told = Arc::clone(&kubelet);
@@ -180,6 +186,7 @@ pub async fn run(
     stop.cancel();
     // Workers end with their mailboxes; what they were doing at the runtime, it finishes.
     kubelet.pods.write().clear();
+    kubelet.prober.clear();
     let _ = pods.await;
     Ok(())
 }
@@ -296,7 +303,11 @@ async fn remove_orphans(kubelet: Arc<Kubelet>, orphans: HashMap<String, Observed
         for s in &observed.sandboxes {
             let _ = kubelet.cri.stop_sandbox(&s.id).await;
         }
-        if let Err(error) = remove_pod(&kubelet, None, &observed).await {
+        // The pod's log directory is that of its containers' logs, two levels up.
+        let logs =
+            observed.containers.iter().find_map(|c| Path::new(&c.log_path).parent()?.parent());
+        let logs = logs.filter(|l| l.parent() == Some(&kubelet.config.runtime.pod_logs));
+        if let Err(error) = remove_pod(&kubelet, logs, &observed).await {
             tracing::warn!(uid, error, "an orphaned pod cannot be removed");
         }
         kubelet.cgroups.remove(&uid);
@@ -308,16 +319,5 @@ async fn remove_orphans(kubelet: Arc<Kubelet>, orphans: HashMap<String, Observed
             tracing::warn!(uid, %error, "an orphaned pod's directory cannot be removed");
         }
         kubelet.cgroups.remove(&uid);
-    }
-    let logs = std::fs::read_dir(&kubelet.config.runtime.pod_logs).into_iter().flatten().flatten();
-    for entry in logs {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // Another kubelet on this machine may keep its logs here too.
-        if let Some(uid) = name.rsplit('_').next().filter(|_| name.matches('_').count() == 2)
-            && !known(&uid.to_owned())
-            && kubelet.config.runtime.pod_logs.starts_with(&kubelet.config.data_dir)
-        {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
     }
 }

@@ -109,7 +109,7 @@ fn is_overlay(dir: &Path) -> bool {
     const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
     dir.ancestors()
         .find_map(|d| rustix::fs::statfs(d).ok())
-        .is_some_and(|fs| i64::from(fs.f_type) == OVERLAYFS_MAGIC)
+        .is_some_and(|fs| fs.f_type == OVERLAYFS_MAGIC)
 }
 
 /// A running containerd of ours.

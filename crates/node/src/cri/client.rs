@@ -139,7 +139,11 @@ where
             .map_err(|s| CriError::from_status(path, &s))?;
         Ok(answer.into_inner())
     };
-    tokio::time::timeout(deadline, call).await.map_err(|_| CriError::Deadline(path))?
+    let begun = tokio::time::Instant::now();
+    let result =
+        tokio::time::timeout(deadline, call).await.map_err(|_| CriError::Deadline(path)).flatten();
+    crate::metrics::runtime_operation(path, begun.elapsed(), result.is_ok());
+    result
 }
 
 /// An error with its causes: transport errors say little by themselves.

@@ -65,7 +65,6 @@ pub fn sandbox_config(kubelet: &Kubelet, pod: &PodView, attempt: u32) -> cri::Po
         cgroup_parent: &kubelet.cgroups.pod_path(pod.uid(), Qos::of(pod)),
         dns,
         seccomp_dir: &seccomp_dir(kubelet),
-        cgroup_v2: kubelet.cgroups.v2(),
     };
     sandbox::sandbox(pod, attempt, &place, &config.cluster.domain)
 }

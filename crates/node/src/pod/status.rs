@@ -272,7 +272,8 @@ fn phase(input: &Input<'_>, init: &[Value], regular: &[Value]) -> &'static str {
     let initialized = regular.iter().any(|s| !is_waiting(s) || last_exit_code(s).is_some());
     for (spec, status) in input.pod.containers(Kind::Init).iter().zip(init) {
         if is_sidecar(spec) {
-            if !initialized && !(is_running(status) && flag(status, "started")) {
+            let up = is_running(status) && flag(status, "started");
+            if !(initialized || up) {
                 pending_init += 1;
             }
             continue;

@@ -115,6 +115,8 @@ pub struct Worker {
     waiting: HashMap<String, Waiting>,
     announced: HashMap<String, Timestamp>,
     verdict: Option<Waiting>,
+    /// When the pod was first seen, until it runs.
+    seen: Option<Instant>,
     /// The API server has it no more.
     removed: bool,
     /// The grace period that is running out.
@@ -147,6 +149,7 @@ impl Worker {
             status: pod.status.clone(),
         };
         let snapshot = Arc::new(Mutex::new(snapshot));
+        let observed_nothing = observed.sandboxes.is_empty();
         let worker = Self {
             uid: pod.uid().to_owned(),
             order,
@@ -174,6 +177,7 @@ impl Worker {
             waiting: HashMap::new(),
             announced: HashMap::new(),
             verdict: None,
+            seen: Some(Instant::now()).filter(|_| observed_nothing),
             removed: false,
             grace: None,
             ended: false,
@@ -545,7 +549,7 @@ impl Worker {
             }
         }
         for wait in &plan.wait {
-            self.announce_wait(wait, now);
+            self.announce_wait(wait);
             wake.push(Instant::now() + until(now, wait.until));
         }
         for start in plan.start {
@@ -605,7 +609,7 @@ impl Worker {
         });
     }
 
-    fn announce_wait(&mut self, wait: &plan::Wait, now: Timestamp) {
+    fn announce_wait(&mut self, wait: &plan::Wait) {
         let Some(spec) = self.pod.container(wait.at) else { return };
         let delay = self.backoff.delay(&backoff_key(spec));
         let place = format!("{}_{}({})", self.pod.name(), self.pod.namespace(), self.uid);
@@ -622,7 +626,6 @@ impl Worker {
             let text = format!("Back-off restarting failed container {} in pod {place}", spec.name);
             self.kubelet.recorder.event(&about, EventType::Warning, "BackOff", text);
         }
-        let _ = now;
     }
 
     fn start(&mut self, start: &plan::Start, volumes: Paths, now: Timestamp) {
@@ -776,6 +779,11 @@ impl Worker {
                 );
             }
             self.pod = Arc::new(pod);
+        }
+        if status.get("phase").and_then(Value::as_str) == Some("Running")
+            && let Some(seen) = self.seen.take()
+        {
+            crate::metrics::pod_started(seen.elapsed());
         }
         self.status = status;
         *self.snapshot.lock() = Snapshot {

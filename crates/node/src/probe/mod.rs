@@ -142,6 +142,11 @@ impl Prober {
         self.containers.lock().remove(id);
     }
 
+    /// Stops every probe.
+    pub fn clear(&self) {
+        self.containers.lock().clear();
+    }
+
     /// Stops the liveness and startup probes of a container that is being ended; readiness goes on
     /// telling the truth.
     pub fn ending(&self, id: &str) {

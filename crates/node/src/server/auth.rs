@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use api::resource::Resource;
 use client::Client;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Body, text};
+use super::{Refusal, refuse};
 
 /// How long a token's identity is believed.
 const TOKEN: Duration = Duration::from_secs(120);
@@ -95,17 +95,13 @@ impl Gate {
     }
 
     /// Admits a request, or answers it.
-    pub async fn admit<B>(
-        &self,
-        request: &Request<B>,
-        peer: Option<User>,
-    ) -> Result<(), Response<Body>> {
+    pub async fn admit<B>(&self, request: &Request<B>, peer: Option<User>) -> Result<(), Refusal> {
         let user = match peer {
             Some(user) => Some(user),
             None => self.bearer(request).await,
         };
         let Some(user) = user else {
-            return Err(text(StatusCode::UNAUTHORIZED, "Unauthorized"));
+            return Err(refuse(StatusCode::UNAUTHORIZED, "Unauthorized"));
         };
         // They may do everything by definition.
         if user.groups.iter().any(|g| g == "system:masters") {
@@ -123,7 +119,7 @@ impl Gate {
             user.name,
             subresources.join(" ")
         );
-        Err(text(StatusCode::FORBIDDEN, message))
+        Err(refuse(StatusCode::FORBIDDEN, message))
     }
 
     async fn bearer<B>(&self, request: &Request<B>) -> Option<User> {

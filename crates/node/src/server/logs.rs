@@ -77,7 +77,7 @@ pub async fn answer(kubelet: &Arc<Kubelet>, rest: &[&str], query: Option<&str>) 
     let query = query.unwrap_or("");
     let place = match Place::find(kubelet, rest, true) {
         Ok(place) => place,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let options = match options(query, kubelet.clock.now()) {
         Ok(options) => options,

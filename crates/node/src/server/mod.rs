@@ -48,6 +48,14 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     respond(status, "text/plain; charset=utf-8", text.into_bytes())
 }
 
+/// An answer that ends a request early.
+pub type Refusal = Box<Response<Body>>;
+
+/// A refusal in plain text.
+pub fn refuse(status: StatusCode, why: impl Into<String>) -> Refusal {
+    Box::new(text(status, why))
+}
+
 /// A response.
 pub fn respond(status: StatusCode, media: &'static str, data: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(full(data));
@@ -120,7 +128,7 @@ async fn accept(
                 async move {
                     Ok::<_, std::convert::Infallible>(match gate.admit(&request, peer).await {
                         Ok(()) => route::answer(kubelet, request).await,
-                        Err(refused) => refused,
+                        Err(refused) => *refused,
                     })
                 }
             });

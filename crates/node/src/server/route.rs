@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Body, json as json_body, logs, respond, stats, streams, text};
+use super::{Body, Refusal, json as json_body, logs, refuse, respond, stats, streams, text};
 use crate::kubelet::{Kubelet, Snapshot};
 use crate::pod::observed::Container;
 
@@ -22,25 +22,21 @@ pub struct Place {
 
 impl Place {
     /// Finds the pod, with a container where one is named.
-    pub fn find(
-        kubelet: &Kubelet,
-        rest: &[&str],
-        has_container: bool,
-    ) -> Result<Self, Response<Body>> {
+    pub fn find(kubelet: &Kubelet, rest: &[&str], has_container: bool) -> Result<Self, Refusal> {
         let (namespace, pod, uid, container) = match (rest, has_container) {
             ([n, p], false) => (*n, *p, None, ""),
             ([n, p, u], false) => (*n, *p, Some(*u), ""),
             ([n, p, c], true) => (*n, *p, None, *c),
             ([n, p, u, c], true) => (*n, *p, Some(*u), *c),
-            _ => return Err(text(StatusCode::NOT_FOUND, "404 page not found")),
+            _ => return Err(refuse(StatusCode::NOT_FOUND, "404 page not found")),
         };
         let found = kubelet.find(namespace, pod).filter(|s| uid.is_none_or(|u| s.pod.uid() == u));
         let Some(snapshot) = found else {
-            return Err(text(StatusCode::NOT_FOUND, format!("pod does not exist: {pod}")));
+            return Err(refuse(StatusCode::NOT_FOUND, format!("pod does not exist: {pod}")));
         };
         if has_container && snapshot.pod.by_name(container).is_none() {
             let message = format!("container {container} is not valid for pod {pod}");
-            return Err(text(StatusCode::BAD_REQUEST, message));
+            return Err(refuse(StatusCode::BAD_REQUEST, message));
         }
         Ok(Self { snapshot, container: container.to_owned() })
     }
@@ -59,7 +55,7 @@ pub async fn answer(kubelet: Arc<Kubelet>, request: Request<Incoming>) -> Respon
     match (parts[0], &parts[1..]) {
         ("healthz", _) if read => health(&kubelet),
         ("pods" | "runningpods", []) if read => pods(&kubelet),
-        ("metrics", []) if read => stats::metrics(),
+        ("metrics", []) if read => stats::metrics(&kubelet),
         ("metrics", ["resource"]) if read => stats::resource(&kubelet).await,
         ("metrics", ["cadvisor" | "probes"]) if read => {
             respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Vec::new())

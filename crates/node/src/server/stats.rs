@@ -19,7 +19,13 @@ use crate::pod::observed::keys;
 const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The process's own metrics.
-pub fn metrics() -> Response<Body> {
+pub fn metrics(kubelet: &Kubelet) -> Response<Body> {
+    let running = kubelet
+        .snapshots()
+        .iter()
+        .filter(|s| s.observed.sandbox().is_some_and(|s| s.ready))
+        .count();
+    crate::metrics::running_pods(running);
     let mut out = Vec::new();
     match prometheus::TextEncoder::new().encode(&prometheus::gather(), &mut out) {
         Ok(()) => respond(StatusCode::OK, MEDIA, out),

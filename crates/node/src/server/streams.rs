@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::route::{Place, values};
-use super::{Body, full, respond, text};
+use super::{Body, Refusal, full, refuse, respond};
 use crate::cri;
 use crate::kubelet::Kubelet;
 use crate::pod::observed::State;
@@ -23,27 +23,28 @@ use crate::pod::observed::State;
 /// The longest that `/run` waits.
 const RUN: Duration = Duration::from_secs(120);
 
-fn running(place: &Place) -> Result<String, Response<Body>> {
+fn running(place: &Place) -> Result<String, Refusal> {
     match place.observed() {
         Some(c) if c.state == State::Running => Ok(c.id.clone()),
-        Some(_) => Err(text(
+        Some(_) => Err(refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("container {} is not running", place.container),
         )),
-        None => {
-            Err(text(StatusCode::NOT_FOUND, format!("container not found ({:?})", place.container)))
-        }
+        None => Err(refuse(
+            StatusCode::NOT_FOUND,
+            format!("container not found ({:?})", place.container),
+        )),
     }
 }
 
 /// Negotiates the client's upgrade.
-fn handshake(request: &Request<Incoming>, usage: Use) -> Result<Handshake, Response<Body>> {
+fn handshake(request: &Request<Incoming>, usage: Use) -> Result<Handshake, Refusal> {
     if !wants_upgrade(request.headers()) {
-        return Err(text(StatusCode::BAD_REQUEST, "Upgrade request required"));
+        return Err(refuse(StatusCode::BAD_REQUEST, "Upgrade request required"));
     }
     Handshake::negotiate(request.headers(), usage).map_err(|e| {
         let status = StatusCode::from_u16(e.error.code).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut response = text(status, e.error.message);
+        let mut response = refuse(status, e.error.message);
         response.headers_mut().extend(e.headers);
         response
     })
@@ -55,9 +56,9 @@ fn switching(handshake: &Handshake) -> Response<Body> {
 }
 
 /// The runtime's streaming server, and the path that it gave.
-fn streaming(url: &str) -> Result<(Client, String), Response<Body>> {
+fn streaming(url: &str) -> Result<(Client, String), Refusal> {
     let bad = |why: &dyn std::fmt::Display| {
-        text(
+        refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("the runtime's streaming address {url:?}: {why}"),
         )
@@ -71,17 +72,14 @@ fn streaming(url: &str) -> Result<(Client, String), Response<Body>> {
     Ok((client, path))
 }
 
-fn failed(error: &dyn std::fmt::Display) -> Response<Body> {
-    text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+fn failed(error: &dyn std::fmt::Display) -> Refusal {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
-fn or<T>(
-    result: Result<T, Response<Body>>,
-    then: impl FnOnce(T) -> Response<Body>,
-) -> Response<Body> {
+fn or<T>(result: Result<T, Refusal>, then: impl FnOnce(T) -> Response<Body>) -> Response<Body> {
     match result {
         Ok(value) => then(value),
-        Err(response) => response,
+        Err(response) => *response,
     }
 }
 
@@ -91,7 +89,7 @@ async fn join_command(
     handshake: Handshake,
     url: &str,
     wanted: Wanted,
-) -> Result<Response<Body>, Response<Body>> {
+) -> Result<Response<Body>, Refusal> {
     let (client, path) = streaming(url)?;
     // SPDY, which every runtime speaks and which can end standard input.
     let there =
@@ -128,10 +126,10 @@ pub async fn exec(
         let id = running(&place)?;
         let cmd = values(&query, "command");
         if cmd.is_empty() {
-            return Err(text(StatusCode::BAD_REQUEST, "you must specify at least 1 command"));
+            return Err(refuse(StatusCode::BAD_REQUEST, "you must specify at least 1 command"));
         }
         if !(wanted.stdin || wanted.stdout || wanted.stderr) {
-            return Err(text(
+            return Err(refuse(
                 StatusCode::BAD_REQUEST,
                 "you must specify at least 1 of stdin, stdout, stderr",
             ));
@@ -150,7 +148,7 @@ pub async fn exec(
     };
     match prepared.await {
         Ok((handshake, url)) => or(join_command(request, handshake, &url, wanted).await, |r| r),
-        Err(response) => response,
+        Err(response) => *response,
     }
 }
 
@@ -168,11 +166,11 @@ pub async fn attach(
         let spec = place.snapshot.pod.by_name(&place.container).map(|(_, c)| c.clone());
         let tty = spec.is_some_and(|c| c.tty == Some(true));
         let handshake = handshake(&request, Use::RemoteCommand)?;
-        Ok((handshake, id, tty))
+        Ok::<_, Refusal>((handshake, id, tty))
     };
     let (handshake, id, tty) = match prepared.await {
         Ok(prepared) => prepared,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     wanted.tty = tty;
     wanted.stderr &= !tty;
@@ -185,7 +183,7 @@ pub async fn attach(
     };
     match kubelet.cri.attach(ask).await {
         Ok(answer) => or(join_command(request, handshake, &answer.url, wanted).await, |r| r),
-        Err(e) => failed(&e),
+        Err(e) => *failed(&e),
     }
 }
 
@@ -200,7 +198,7 @@ pub async fn port_forward(
         let place = Place::find(&kubelet, rest, false)?;
         let sandbox = place.snapshot.observed.sandbox().filter(|s| s.ready);
         let Some(sandbox) = sandbox else {
-            return Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the pod is not running"));
+            return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the pod is not running"));
         };
         let handshake = handshake(&request, Use::PortForward)?;
         let ask = cri::PortForwardRequest { pod_sandbox_id: sandbox.id.clone(), port: Vec::new() };
@@ -211,7 +209,7 @@ pub async fn port_forward(
     };
     let (handshake, there) = match prepared.await {
         Ok(prepared) => prepared,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let response = switching(&handshake);
     tokio::spawn(async move {
@@ -234,11 +232,11 @@ pub async fn port_forward(
 pub async fn run(kubelet: &Kubelet, rest: &[&str], query: &str) -> Response<Body> {
     let place = match Place::find(kubelet, rest, true) {
         Ok(place) => place,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let id = match running(&place) {
         Ok(id) => id,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let cmd: Vec<String> =
         values(query, "cmd").iter().flat_map(|c| c.split_whitespace()).map(str::to_owned).collect();
@@ -249,6 +247,6 @@ pub async fn run(kubelet: &Kubelet, rest: &[&str], query: &str) -> Response<Body
                 if out.exit_code == 0 { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
             respond(status, "text/plain; charset=utf-8", out.stdout)
         }
-        Err(e) => failed(&e),
+        Err(e) => *failed(&e),
     }
 }

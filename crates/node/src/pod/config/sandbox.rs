@@ -21,8 +21,6 @@ pub struct Place<'a> {
     pub dns: cri::DnsConfig,
     /// Where local seccomp profiles are.
     pub seccomp_dir: &'a str,
-    /// Whether this node's cgroups are version 2.
-    pub cgroup_v2: bool,
 }
 
 /// The pod's host name: the spec's, else its name, cut to what the kernel takes.
