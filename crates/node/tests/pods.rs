@@ -219,7 +219,7 @@ async fn a_restarted_kubelet_finds_its_pods() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_and_commands_over_https() {
     let Some(h) = Harness::start_with("https", |_| {}, true).await else { return };
-    let script = "echo one; echo two >&2; echo three; while true; do sleep 0.05; test -e /tmp/go && echo four && rm /tmp/go; done";
+    let script = "echo one; echo two; echo three; while true; do sleep 0.05; test -e /tmp/go && echo four && rm /tmp/go; done";
     h.create(net_pod(
         "talks",
         json!([{ "name": "c", "image": IMAGE, "command": ["sh", "-c", script] }]),
