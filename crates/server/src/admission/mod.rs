@@ -3,6 +3,7 @@
 //!
 //! Not here: validation of fields (`api::validate`), or when plugins run (`registry`).
 
+mod advice;
 mod certificates;
 mod default_class;
 mod default_tolerations;
@@ -40,6 +41,7 @@ pub fn chain(
 ) -> Vec<Arc<dyn Admission>> {
     let look = Lookup::new(store);
     vec![
+        Arc::new(advice::Advice),
         Arc::new(namespace_lifecycle::NamespaceLifecycle(look.clone())),
         Arc::new(limit_ranger::LimitRanger(look.clone())),
         Arc::new(service_account::ServiceAccount { look: look.clone(), rng: rng.clone() }),
