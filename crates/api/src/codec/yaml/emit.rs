@@ -8,6 +8,9 @@ use super::scalar::{self, Scalar};
 /// Lines are folded at the first space after this column.
 const WIDTH: usize = 80;
 
+/// Longer keys are set off by a question mark.
+const LONG_KEY: usize = 128;
+
 /// Writes a document.
 pub fn encode(value: &Value) -> String {
     let mut out = Emitter { out: String::new(), column: 0 };
@@ -66,7 +69,11 @@ impl Emitter {
             if at > 0 {
                 self.indent(indent);
             }
-            self.key(key, indent);
+            if key.len() > LONG_KEY {
+                self.long_key(key, value, indent);
+                continue;
+            }
+            self.key(key);
             self.put(":");
             match value {
                 Value::Object(map) if !map.is_empty() => {
@@ -123,21 +130,33 @@ impl Emitter {
             Value::String(text) => match style(text, false) {
                 Style::Plain => self.plain(text, indent),
                 Style::Single => self.single(text, indent),
-                Style::Double => self.double(text, indent),
+                Style::Double => self.double(text, Some(indent)),
                 Style::Literal => self.literal(text, indent),
             },
         }
     }
 
-    fn key(&mut self, text: &str, indent: usize) {
-        // Keys stay on one line: the pen never reaches the width inside them.
+    /// A key, on one line however long it is.
+    fn key(&mut self, text: &str) {
         match style(text, true) {
             Style::Plain => self.put(text),
             Style::Single => self.put(&format!("'{}'", text.replace('\'', "''"))),
-            _ => {
-                let mut inner = Emitter { out: String::new(), column: 0 };
-                inner.double(text, indent);
-                self.put(&inner.out);
+            _ => self.double(text, None),
+        }
+    }
+
+    /// A key too long to stand before its colon, with its value.
+    fn long_key(&mut self, key: &str, value: &Value, indent: usize) {
+        self.put("? ");
+        self.key(key);
+        self.indent(indent);
+        self.put(": ");
+        match value {
+            Value::Object(map) if !map.is_empty() => self.mapping(value, indent + 2),
+            Value::Array(items) if !items.is_empty() => self.sequence(value, indent + 2),
+            scalar => {
+                self.scalar(scalar, indent + 2);
+                self.end_of_value();
             }
         }
     }
@@ -179,20 +198,22 @@ impl Emitter {
         self.put("'");
     }
 
-    fn double(&mut self, text: &str, indent: usize) {
+    /// Text in double quotes, folded to an indentation or not at all.
+    fn double(&mut self, text: &str, fold: Option<usize>) {
         self.put("\"");
         let chars: Vec<char> = text.chars().collect();
         let mut spaces = false;
         for (at, c) in chars.iter().enumerate() {
             if *c == ' ' {
                 let inside = at > 0 && at + 1 < chars.len();
-                if inside && !spaces && self.column > WIDTH {
-                    self.indent(indent);
-                    if chars[at + 1] == ' ' {
-                        self.put("\\");
+                match fold {
+                    Some(indent) if inside && !spaces && self.column > WIDTH => {
+                        self.indent(indent);
+                        if chars[at + 1] == ' ' {
+                            self.put("\\");
+                        }
                     }
-                } else {
-                    self.put(" ");
+                    _ => self.put(" "),
                 }
                 spaces = true;
                 continue;
@@ -253,7 +274,8 @@ fn is_printable(c: char) -> bool {
 }
 
 fn style(text: &str, key: bool) -> Style {
-    let plain_wanted = scalar::resolve(text) == Scalar::Text && !scalar::is_base_60(text);
+    let is_text = scalar::resolve(text) == Scalar::Text && text != "<<";
+    let plain_wanted = is_text && !scalar::is_base_60(text);
     let analysis = analyze(text);
     if text.contains('\n') && !key {
         return if analysis.literal { Style::Literal } else { Style::Double };
