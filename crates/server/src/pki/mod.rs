@@ -139,6 +139,8 @@ pub struct Pki {
     serving: Arc<Serving>,
     serving_leaf: Leaf,
     verifier: Arc<dyn ClientCertVerifier>,
+    /// One at a time renews: two would write the same file.
+    renewing: Mutex<()>,
     /// Files that are written again when their certificate is renewed.
     kubeconfigs: Mutex<Vec<Kubeconfig>>,
 }
@@ -202,6 +204,7 @@ impl Pki {
             serving,
             serving_leaf,
             verifier,
+            renewing: Mutex::default(),
             kubeconfigs,
         })
     }
@@ -242,6 +245,16 @@ impl Pki {
         Ok(config)
     }
 
+    fn current(
+        &self,
+        path: &Path,
+        authority: &Authority,
+        leaf: &Leaf,
+    ) -> Result<leaf::Current, PkiError> {
+        let _one = self.renewing.lock();
+        leaf::ensure(path, authority, leaf, &self.clock)
+    }
+
     /// The client certificate of an identity, kept in a file and renewed when due.
     pub fn identity(&self, identity: &Identity) -> Result<Issued, PkiError> {
         let authority = match identity {
@@ -249,7 +262,7 @@ impl Pki {
             _ => &self.ca,
         };
         let path = self.dir.join(identity.file());
-        Ok(leaf::ensure(&path, authority, &identity.leaf(), &self.clock)?.issued)
+        Ok(self.current(&path, authority, &identity.leaf())?.issued)
     }
 
     /// The serving certificate of a kubelet on this machine.
@@ -263,7 +276,7 @@ impl Pki {
             client: false,
         };
         let path = self.dir.join(format!("kubelet-{}.pem", node.replace('/', "_")));
-        Ok(leaf::ensure(&path, &self.ca, &leaf, &self.clock)?.issued)
+        Ok(self.current(&path, &self.ca, &leaf)?.issued)
     }
 
     /// The kubeconfig of an identity as text.
@@ -307,7 +320,7 @@ impl Pki {
     /// Renews what is due; how long until the next thing is.
     pub fn refresh(&self) -> Result<Duration, PkiError> {
         let path = self.dir.join("apiserver.pem");
-        let current = leaf::ensure(&path, &self.ca, &self.serving_leaf, &self.clock)?;
+        let current = self.current(&path, &self.ca, &self.serving_leaf)?;
         self.serving.swap(&current.issued, &self.provider)?;
         let kubeconfigs = self.kubeconfigs.lock();
         for kubeconfig in kubeconfigs.iter() {
