@@ -256,7 +256,7 @@ fn node_ports_and_policies() {
     proxy.set(&service(local.clone()), &[ready(a.1)]);
     assert_eq!(ask(&outside, "192.0.2.1:30080").1, "192.0.2.9", "source kept");
     let elsewhere = json!({"addresses": [a.1], "nodeName": "there", "conditions": {"ready": true}});
-    proxy.set(&service(local), &[elsewhere.clone()]);
+    proxy.set(&service(local), std::slice::from_ref(&elsewhere));
     assert_eq!(refused(&outside, "192.0.2.1:30080"), ErrorKind::TimedOut);
     assert_eq!(ask(&client.0, "192.0.2.1:30080").0, "a");
     assert_eq!(ask(&client.0, "192.0.2.1:30080").1, client.1.to_string());

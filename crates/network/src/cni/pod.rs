@@ -169,7 +169,13 @@ pub fn check(who: &Attachment, netns: &str, ips: &[IpAddr]) -> Result<(), CniErr
         match pod.run(&w) {
             Err(error) if error.is_present() => {}
             Err(error) => return Err(error.into()),
-            Ok(()) => return Err(fail(format!("address {ip} was missing in the pod"))),
+            Ok(()) => {
+                // Only asked: the pod stays as it was found.
+                let mut w = Writer::new();
+                route::delete_address(&mut w, link.index, *ip, full_prefix(*ip));
+                pod.run(&w)?;
+                return Err(fail(format!("address {ip} is missing in the pod")));
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::conf::PortMapping;
 use crate::cidr::Cidr;
 use crate::netlink::nft::{
-    Batch, Data, Family, Hook, Op, Reg, Rule, Set, Type, Value, Verdict, pack,
+    Batch, Data, ElementKey, Family, Hook, Op, Reg, Rule, Set, Type, Value, Verdict, pack,
 };
 use crate::netlink::route::octets;
 use crate::netlink::{Error, Socket};
@@ -36,12 +36,15 @@ pub fn protocol_number(name: &str) -> Option<u8> {
     }
 }
 
+/// Elements of one set.
+type Listed = Vec<(ElementKey, Value)>;
+
 /// Elements of the three collections that a pod's host ports need.
 #[derive(Debug, Default)]
 pub struct Elements {
-    any: Vec<(Box<[u8]>, Value)>,
-    on_address: Vec<(Box<[u8]>, Value)>,
-    hairpin: Vec<(Box<[u8]>, Value)>,
+    any: Listed,
+    on_address: Listed,
+    hairpin: Listed,
 }
 
 impl Elements {
@@ -71,7 +74,7 @@ impl Elements {
         self.hairpin.is_empty()
     }
 
-    fn parts(&self) -> [(&str, &[(Box<[u8]>, Value)]); 3] {
+    fn parts(&self) -> [(&str, &Listed); 3] {
         [(ANY, &self.any), (ON_ADDRESS, &self.on_address), (HAIRPIN, &self.hairpin)]
     }
 

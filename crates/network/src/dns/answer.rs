@@ -31,7 +31,7 @@ pub enum Outcome {
     /// The name does not exist.
     NoName,
     /// An alias to follow: the records so far, and where to.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// Not about the cluster.
     Outside,
 }
@@ -168,7 +168,7 @@ impl Domain {
                 if kind == RecordType::CNAME {
                     found(vec![record])
                 } else {
-                    Outcome::Alias(record, target)
+                    Outcome::Alias(Box::new(record), target)
                 }
             }
             Kind::Cluster(ips) => {

@@ -79,6 +79,8 @@ pub enum Error {
     Ended(&'static str),
 }
 
+/// Some ten thousand questions.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pause before another try at what did not work.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -186,6 +188,8 @@ async fn bind(config: &Config) -> (UdpSocket, TcpListener) {
         }
         let both = async {
             let udp = UdpSocket::bind(address).await?;
+            // A burst of questions waits here; without the privilege, the usual size has to do.
+            let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER);
             Ok::<_, std::io::Error>((udp, TcpListener::bind(address).await?))
         };
         match both.await {

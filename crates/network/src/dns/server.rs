@@ -215,7 +215,7 @@ impl Server {
                 }
                 Outcome::Alias(record, target) => {
                     message.metadata.authoritative = true;
-                    message.add_answer(record);
+                    message.add_answer(*record);
                     name = target;
                 }
                 Outcome::Outside => return Reply::Later(message, name),

@@ -70,6 +70,8 @@ pub enum Error {
 
 /// How often to look whether our table is still there.
 const WATCHDOG: Duration = Duration::from_secs(10);
+/// Transactions up to so many bytes are carried out on the spot.
+const SMALL: usize = 64 << 10;
 /// Pause after a refused transaction.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -332,7 +334,13 @@ impl Proxy {
         let batch =
             if self.rebuild { self.state.rebuild() } else { self.state.transaction(&change) };
         let (socket, family) = (self.socket.clone(), self.state.family());
-        let cleaned = blocking(move || commit(&socket, family, batch, &suspects)).await?;
+        // A change is done in less time than handing it over takes; a first sync or a look through
+        // the connection table may take a while, and the runtime's other tasks should not wait.
+        let cleaned = if batch.len() <= SMALL && suspects.is_empty() {
+            commit(&socket, family, batch, &suspects)?
+        } else {
+            blocking(move || commit(&socket, family, batch, &suspects)).await?
+        };
         if self.rebuild {
             // Only now: before there are rules, such a route would lead connections in circles.
             for cidr in &self.config.service_cidrs {
@@ -395,7 +403,6 @@ fn commit(
     })
 }
 
-/// The kernel may take a while for a first sync; the runtime's other tasks should not wait.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

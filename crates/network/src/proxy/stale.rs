@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use super::plan::{At, PortPlan, ServicePlan, Target};
 use super::table::{Memory, TABLE, address_key, port_key};
 use crate::netlink::conntrack::{self, Flow};
-use crate::netlink::nft::{self, Batch, Family, pack};
+use crate::netlink::nft::{self, Batch, ElementKey, Family, pack};
 use crate::netlink::route::octets;
 use crate::netlink::{Error, Socket};
 
@@ -22,7 +22,7 @@ pub struct Suspects {
     /// UDP flows to these.
     flows: HashMap<At, HashSet<Target>>,
     /// Clients of these keys, with the packed targets that they may stay with.
-    clients: HashMap<(Memory, Box<[u8]>), HashSet<Box<[u8]>>>,
+    clients: HashMap<(Memory, ElementKey), HashSet<ElementKey>>,
 }
 
 fn targets(port: &PortPlan) -> HashSet<Target> {
@@ -61,7 +61,7 @@ impl Suspects {
             if before.is_some_and(|b| targets(b).is_subset(&now) && b.entries == port.entries) {
                 continue;
             }
-            let packed: HashSet<Box<[u8]>> = now
+            let packed: HashSet<ElementKey> = now
                 .iter()
                 .map(|(ip, number)| pack(&[&octets(*ip), &number.to_be_bytes()]))
                 .collect();
@@ -75,6 +75,11 @@ impl Suspects {
                 self.clients.insert(key, packed.clone());
             }
         }
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty() && self.clients.is_empty()
     }
 
     fn is_stale(&self, flow: &Flow) -> bool {

@@ -11,7 +11,7 @@ use super::plan::ServicePlan;
 use super::render::{Element, Rendering, render};
 use super::table::{self, Class, Layout, Place, Remember, TABLE};
 use crate::cidr::Cidr;
-use crate::netlink::nft::{Batch, Family, Value};
+use crate::netlink::nft::{self, Batch, Family, Value};
 
 /// Namespace and name of a service.
 pub type ServiceKey = (String, String);
@@ -42,13 +42,15 @@ struct Known {
     rendering: Rendering,
 }
 
+type Added = (nft::ElementKey, Value);
+
 /// What a transaction consists of, before it is written.
 #[derive(Debug, Default)]
 pub struct Change {
     new_classes: BTreeSet<Class>,
     new_memories: BTreeSet<Remember>,
-    add: BTreeMap<Place, Vec<(Box<[u8]>, Value)>>,
-    delete: BTreeMap<Place, Vec<Box<[u8]>>>,
+    add: BTreeMap<Place, Vec<Added>>,
+    delete: BTreeMap<Place, Vec<nft::ElementKey>>,
     new_firewalls: BTreeMap<String, Vec<Cidr>>,
     old_firewalls: BTreeSet<String>,
 }

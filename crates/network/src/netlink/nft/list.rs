@@ -78,13 +78,16 @@ pub fn rules_with_comment(
     Ok(handles)
 }
 
+/// An element's key and data.
+pub type Element = (Vec<u8>, Vec<u8>);
+
 /// The elements of a set as (key, data); data is empty for sets and verdict maps.
 pub fn elements(
     socket: &Socket,
     family: Family,
     table: &str,
     set: &str,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+) -> Result<Vec<Element>, Error> {
     let mut w = Writer::new();
     let head = [family.number(), 0, 0, 0];
     w.message("list elements", request(GETSETELEM), DUMP, &head, |w| {

@@ -176,6 +176,9 @@ pub enum Value {
     Verdict(Verdict),
 }
 
+/// An element's key, laid out as registers hold it.
+pub type ElementKey = Box<[u8]>;
+
 /// Where a base chain hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
