@@ -17,8 +17,7 @@ pub const ADMIN: &str = "admintoken";
 /// Token of a user without rights.
 pub const ALICE: &str = "alicetoken";
 
-const TOKENS: &str =
-    "admintoken,admin,1,\"system:masters\"\nalicetoken,alice,2,\"dev\"\nlimitedtoken,limited,3,\"limited-group\"\n";
+const TOKENS: &str = "admintoken,admin,1,\"system:masters\"\nalicetoken,alice,2,\"dev\"\nlimitedtoken,limited,3,\"limited-group\"\n";
 
 /// How long anything may take before a test gives up. Generous: CI machines are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -201,12 +200,19 @@ impl Isopod {
     pub fn terminate(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
         let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM).expect("signals");
+        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
+            .expect("signals");
         child.wait().expect("waits").success()
     }
 
     /// Sends a request with curl; status and body, or none where nothing answers.
-    pub fn request(&self, token: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    pub fn request(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Option<(u16, String)> {
         let mut curl = Command::new("curl");
         curl.args(["-sk", "--max-time", "30", "-w", "\n%{http_code}", "-X", method]);
         if !token.is_empty() {
@@ -288,7 +294,11 @@ impl Drop for Isopod {
             tail.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
         if self.whole {
-            let removed = Command::new(binary()).arg("uninstall").arg("--data-dir").arg(self.data_dir()).output();
+            let removed = Command::new(binary())
+                .arg("uninstall")
+                .arg("--data-dir")
+                .arg(self.data_dir())
+                .output();
             if let Ok(output) = &removed
                 && !output.status.success()
             {
@@ -323,7 +333,10 @@ pub fn no_containers() -> Option<&'static str> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = |name: &str| std::env::split_paths(&path).any(|d| d.join(name).exists());
-    ["containerd", "runc", "busybox"].iter().find(|n| !has(n)).map(|_| "needs containerd, runc and busybox-static")
+    ["containerd", "runc", "busybox"]
+        .iter()
+        .find(|n| !has(n))
+        .map(|_| "needs containerd, runc and busybox-static")
 }
 
 /// Makes the examples' image as an OCI archive; its name.

@@ -21,7 +21,12 @@ fn cluster() -> Option<Isopod> {
     }
     let isopod = Isopod::cluster(&[]);
     eventually("the node is ready", || {
-        let nodes = isopod.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"]);
+        let nodes = isopod.kubectl(&[
+            "get",
+            "nodes",
+            "-o",
+            "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}",
+        ]);
         (nodes.out == "True").then_some(())
     });
     let archive = isopod.scratch().join("image.tar");
@@ -35,8 +40,11 @@ fn example(name: &str) -> String {
 }
 
 fn deploy(isopod: &Isopod) {
-    isopod.kubectl(&["apply", "-f", &example("hello.yaml"), "-f", &example("visitor.yaml")]).expect_ok();
-    let said = isopod.kubectl(&["rollout", "status", "deployment/hello", "--timeout", "90s"]).expect_ok();
+    isopod
+        .kubectl(&["apply", "-f", &example("hello.yaml"), "-f", &example("visitor.yaml")])
+        .expect_ok();
+    let said =
+        isopod.kubectl(&["rollout", "status", "deployment/hello", "--timeout", "90s"]).expect_ok();
     assert!(said.contains("successfully rolled out"), "{said}");
     eventually("the visitor runs", || (phase(isopod, "visitor") == "Running").then_some(()));
 }
@@ -70,7 +78,8 @@ fn pods(isopod: &Isopod) -> BTreeMap<String, (String, Vec<(String, i64)>)> {
     items
         .iter()
         .map(|pod| {
-            let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+            let statuses =
+                pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
             let containers = statuses
                 .iter()
                 .map(|s| (text(&s["containerID"]), s["restartCount"].as_i64().unwrap_or(-1)))
@@ -107,15 +116,25 @@ fn a_deployment_answers_behind_its_service() {
     let select = r#"{"spec":{"selector":{"app":"hello"}}}"#;
     let (code, answer) = isopod_patch(&isopod, "/api/v1/namespaces/default/services/door", select);
     assert_eq!(code, 200, "{answer}");
-    let port = isopod.kubectl(&["get", "service", "door", "-o", "jsonpath={.spec.ports[0].nodePort}"]).expect_ok();
+    let port = isopod
+        .kubectl(&["get", "service", "door", "-o", "jsonpath={.spec.ports[0].nodePort}"])
+        .expect_ok();
     let address = isopod
-        .kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}"])
+        .kubectl(&[
+            "get",
+            "nodes",
+            "-o",
+            "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}",
+        ])
         .expect_ok();
     eventually("the node port answers", || curl(&format!("http://{address}:{port}/")));
     // Without endpoints a connection is refused at once, not left to time out.
     isopod.kubectl(&["scale", "deployment/hello", "--replicas", "0"]).expect_ok();
     eventually("connections are refused", || {
-        let said = run(Command::new("curl").args(["-s", "--max-time", "5", "-w", "%{errormsg}", &page]), "");
+        let said = run(
+            Command::new("curl").args(["-s", "--max-time", "5", "-w", "%{errormsg}", &page]),
+            "",
+        );
         said.out.to_lowercase().contains("refused").then_some(())
     });
     isopod.kubectl(&["scale", "deployment/hello", "--replicas", "2"]).expect_ok();
@@ -125,7 +144,8 @@ fn a_deployment_answers_behind_its_service() {
 fn isopod_patch(isopod: &Isopod, path: &str, body: &str) -> (u16, String) {
     let url = format!("https://127.0.0.1:{}{path}", isopod.port);
     let said = run(
-        Command::new("curl").args(["-sk", "-X", "PATCH", "-w", "\n%{http_code}", "--data-binary", "@-"])
+        Command::new("curl")
+            .args(["-sk", "-X", "PATCH", "-w", "\n%{http_code}", "--data-binary", "@-"])
             .args(["-H", "Content-Type: application/merge-patch+json"])
             .args(["-H", &format!("Authorization: Bearer {}", isopod_tests::ADMIN), &url]),
         body,
@@ -162,14 +182,18 @@ fn containers_outlive_isopod_and_restart_when_killed() {
     eventually("the container has restarted", || {
         let now = pods(&isopod);
         let (same_uid, containers) = now.get(name)?;
-        (same_uid == uid && containers[0].1 == 1 && containers[0].0 != before[name].1[0].0).then_some(())
+        (same_uid == uid && containers[0].1 == 1 && containers[0].0 != before[name].1[0].0)
+            .then_some(())
     });
     eventually("all are ready again", || {
-        let ready = isopod.kubectl(&["get", "deployment", "hello", "-o", "jsonpath={.status.readyReplicas}"]).out;
+        let ready = isopod
+            .kubectl(&["get", "deployment", "hello", "-o", "jsonpath={.status.readyReplicas}"])
+            .out;
         (ready == "3").then_some(())
     });
     // A deleted node object takes its pods along; the node comes back and new pods replace them.
-    let node = isopod.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]).expect_ok();
+    let node =
+        isopod.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]).expect_ok();
     isopod.kubectl(&["delete", "node", &node]).expect_ok();
     eventually("new pods replace the lost node's", || {
         let now = pods(&isopod);
@@ -187,8 +211,11 @@ fn a_rolling_update_loses_no_request() {
     eventually("the service answers", || curl(&page));
     // Ending pods serve on until the rules have left them, as any real server behind a Service must.
     let hook = r#"{"spec":{"minReadySeconds":1,"template":{"spec":{"containers":[{"name":"web","lifecycle":{"preStop":{"exec":{"command":["/bin/busybox","sleep","1"]}}}}]}}}}"#;
-    let (stop, sent, lost) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stop, sent, lost) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let (stop, sent, lost, page) = (stop.clone(), sent.clone(), lost.clone(), page.clone());
@@ -204,7 +231,8 @@ fn a_rolling_update_loses_no_request() {
         .collect();
     let url = "/apis/apps/v1/namespaces/default/deployments/hello";
     let said = run(
-        Command::new("curl").args(["-sk", "-X", "PATCH", "-w", "\n%{http_code}", "--data-binary", hook])
+        Command::new("curl")
+            .args(["-sk", "-X", "PATCH", "-w", "\n%{http_code}", "--data-binary", hook])
             .args(["-H", "Content-Type: application/strategic-merge-patch+json"])
             .args(["-H", &format!("Authorization: Bearer {}", isopod_tests::ADMIN)])
             .arg(format!("https://127.0.0.1:{}{url}", isopod.port)),

@@ -13,7 +13,10 @@ fn status(body: &str) -> Value {
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 fn map(name: &str) -> String {
-    format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"k":"{}"}}}}"#, "x".repeat(2000))
+    format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"k":"{}"}}}}"#,
+        "x".repeat(2000)
+    )
 }
 
 #[test]
@@ -23,8 +26,22 @@ fn bad_requests_are_refused_with_a_status() {
         (ADMIN, "POST", MAPS, "{not json", 400, "BadRequest"),
         (ADMIN, "GET", "/apis/nobody.example.com/v1/things", "", 404, ""),
         (ADMIN, "GET", "/api/v1/namespaces/default/pods/nobody", "", 404, "NotFound"),
-        (ADMIN, "POST", MAPS, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NOT_ok"}}"#, 422, "Invalid"),
-        (ADMIN, "POST", MAPS, r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"}}"#, 400, "BadRequest"),
+        (
+            ADMIN,
+            "POST",
+            MAPS,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NOT_ok"}}"#,
+            422,
+            "Invalid",
+        ),
+        (
+            ADMIN,
+            "POST",
+            MAPS,
+            r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"}}"#,
+            400,
+            "BadRequest",
+        ),
         ("wrong-token", "GET", MAPS, "", 401, "Unauthorized"),
         (ALICE, "GET", MAPS, "", 403, "Forbidden"),
         ("", "GET", MAPS, "", 403, "Forbidden"),
@@ -50,13 +67,20 @@ fn a_second_isopod_is_told_what_is_taken() {
     let isopod = Isopod::api_server(&[]);
     let start = |port: u16, dir: &std::path::Path| {
         let mut command = Command::new(binary());
-        command.args(["apiserver", "--secure-port"]).arg(port.to_string()).arg("--data-dir").arg(dir);
+        command
+            .args(["apiserver", "--secure-port"])
+            .arg(port.to_string())
+            .arg("--data-dir")
+            .arg(dir);
         run(&mut command, "").expect_fail()
     };
     let said = start(isopod.port, &isopod.scratch().join("other"));
     assert!(said.contains(&isopod.port.to_string()) && said.contains("in use"), "{said}");
     let said = start(isopod_tests::free_port(), &isopod.data_dir());
-    assert!(said.contains("another") && said.contains(&isopod.data_dir().display().to_string()), "{said}");
+    assert!(
+        said.contains("in use") && said.contains(&isopod.data_dir().display().to_string()),
+        "{said}"
+    );
     let file = isopod.scratch().join("a-file");
     std::fs::write(&file, "").expect("writes");
     let said = start(isopod_tests::free_port(), &file);
@@ -68,7 +92,8 @@ fn a_second_isopod_is_told_what_is_taken() {
 fn what_was_acknowledged_survives_a_kill() {
     let mut isopod = Isopod::api_server(&[]);
     for i in 0..50 {
-        let (code, answer) = isopod.request(ADMIN, "POST", MAPS, &map(&format!("m{i}"))).expect("an answer");
+        let (code, answer) =
+            isopod.request(ADMIN, "POST", MAPS, &map(&format!("m{i}"))).expect("an answer");
         assert_eq!(code, 201, "{answer}");
     }
     isopod.kill();
@@ -85,13 +110,19 @@ fn a_full_disk_refuses_writes_and_keeps_what_it_has() {
         return;
     }
     let disk = tempfile::tempdir().expect("a directory");
-    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(disk.path()), "").expect_ok();
+    run(
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(disk.path()),
+        "",
+    )
+    .expect_ok();
     let data = disk.path().join("data");
     let mut acknowledged = 0;
     {
         let mut isopod = Isopod::api_server(&["--data-dir", &data.display().to_string()]);
         let refused = loop {
-            let (code, answer) = isopod.request(ADMIN, "POST", MAPS, &map(&format!("m{acknowledged}"))).expect("an answer");
+            let (code, answer) = isopod
+                .request(ADMIN, "POST", MAPS, &map(&format!("m{acknowledged}")))
+                .expect("an answer");
             if code != 201 {
                 break answer;
             }
@@ -106,7 +137,8 @@ fn a_full_disk_refuses_writes_and_keeps_what_it_has() {
         assert_eq!(status(&answer)["items"].as_array().expect("items").len(), acknowledged);
         isopod.kill();
         // Room again, as after an administrator's help.
-        run(Command::new("mount").args(["-o", "remount,size=64m"]).arg(disk.path()), "").expect_ok();
+        run(Command::new("mount").args(["-o", "remount,size=64m"]).arg(disk.path()), "")
+            .expect_ok();
         isopod.start_again();
         let (_, answer) = isopod.get(MAPS).expect("an answer");
         assert_eq!(status(&answer)["items"].as_array().expect("items").len(), acknowledged);

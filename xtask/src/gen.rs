@@ -69,6 +69,6 @@ fn fact_lines(facts: &Path, name: &str) -> Result<Vec<String>> {
 mod tests {
     #[test]
     fn tables_are_fresh() {
-        super::run(true).unwrap();
+        super::run(true).expect("fresh tables");
     }
 }
