@@ -16,11 +16,13 @@ mod meta;
 mod pods;
 mod refs;
 mod service;
+mod slices;
 
 mod clusterrole;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
 mod garbage;
 mod namespace;
 mod nodeipam;
@@ -46,6 +48,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("deployment-controller", |ctx| Box::pin(deployment::run(ctx))),
     ("endpoints-controller", |ctx| Box::pin(endpoints::run(ctx))),
     ("endpointslice-controller", |ctx| Box::pin(endpointslice::run(ctx))),
+    ("endpointslice-mirroring-controller", |ctx| Box::pin(endpointslicemirroring::run(ctx))),
     ("garbage-collector-controller", |ctx| Box::pin(garbage::run(ctx))),
     ("namespace-controller", |ctx| Box::pin(namespace::run(ctx))),
     ("node-ipam-controller", |ctx| Box::pin(nodeipam::run(ctx))),

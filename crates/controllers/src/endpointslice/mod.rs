@@ -14,7 +14,7 @@ use crate::context::{Context, Name};
 use crate::expect::Expectations;
 use crate::pods::Views;
 use crate::service::Selection;
-use plan::Slice;
+use crate::slices::{MANAGED_BY, SERVICE, Slice};
 
 pub async fn run(ctx: Context) {
     let selection = Arc::new(Selection::new(&ctx));
@@ -26,8 +26,8 @@ pub async fn run(ctx: Context) {
     let keys = queue.clone();
     ctx.follow(&slices, move |delta| {
         let card = &delta.latest().card;
-        if card.label(plan::MANAGED_BY) == Some(plan::US)
-            && let Some(service) = card.label(plan::SERVICE)
+        if card.label(MANAGED_BY) == Some(plan::US)
+            && let Some(service) = card.label(SERVICE)
         {
             keys.add((card.namespace.clone(), service.into()));
         }
@@ -55,9 +55,9 @@ pub async fn run(ctx: Context) {
                 return Ok(Requeue::Done);
             }
             let pods = selection.pods_of(&context, &service);
-            let mut have = slices.by_index(&Index::Label(plan::SERVICE), &key.1);
+            let mut have = slices.by_index(&Index::Label(SERVICE), &key.1);
             have.retain(|e| {
-                e.card.namespace == key.0 && e.card.label(plan::MANAGED_BY) == Some(plan::US)
+                e.card.namespace == key.0 && e.card.label(MANAGED_BY) == Some(plan::US)
             });
             let have = views.all(&have);
             let zone = |node: &str| {

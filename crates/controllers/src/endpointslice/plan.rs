@@ -1,49 +1,25 @@
-//! The slices of a service: as few changes as possible to those there are.
+//! The slices of a service with a selector: which endpoints its pods make.
 //!
-//! Pods with the same ports share slices. An endpoint stays in its slice as long as it exists; new ones
-//! fill slices that change anyway, then those with room, then new slices. Pure. Not here: requests.
+//! Pure. Not here: how endpoints are spread over slices (`slices`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Value;
-use api::resource::{ENDPOINT_SLICES, SERVICES};
-use serde::Deserialize;
+use api::resource::SERVICES;
 use serde_json::json;
 
-use crate::action::{Action, Plan};
-use crate::meta::{Meta, Pairs};
+use crate::action::Plan;
+use crate::meta::Pairs;
 use crate::pods::Pod;
-use crate::service::{HEADLESS, Port, Service, address};
+use crate::service::{HEADLESS, Service, address};
+use crate::slices::{self, Group, Identity, MANAGED_BY, Owner, SERVICE, Slice, identity};
 
-/// The label that names a slice's service.
-pub const SERVICE: &str = "kubernetes.io/service-name";
-/// The label that names who keeps a slice.
-pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// That is us.
+/// Who keeps these slices.
 pub const US: &str = "endpointslice-controller.k8s.io";
 
 /// Endpoints a slice.
 const FULL: usize = 100;
-
-/// A slice that exists.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Slice {
-    pub metadata: Meta,
-    pub address_type: String,
-    pub endpoints: Option<Vec<Value>>,
-    pub ports: Option<Vec<Port>>,
-}
-
-/// What slices are told apart by: address family and ports.
-type Group = (String, Vec<Port>);
-
-/// What tells endpoints apart.
-fn identity(endpoint: &Value) -> (String, String) {
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    (text(&endpoint["targetRef"]["uid"]), text(&endpoint["addresses"][0]))
-}
 
 /// Plans for a service, the pods it selects, and its slices.
 pub fn plan(
@@ -52,50 +28,14 @@ pub fn plan(
     have: &[Arc<Slice>],
     zone: impl Fn(&str) -> Option<String>,
 ) -> Plan {
-    let mut plan = Plan::default();
-    let mut wanted = endpoints(service, pods, zone);
-    let families = service.families();
-    let labels = labels(service);
-    let mut groups: BTreeMap<Group, Vec<&Slice>> = BTreeMap::new();
-    let mut doomed: Vec<&Slice> = Vec::new();
-    let mut have: Vec<&Slice> = have.iter().map(|s| &**s).collect();
-    have.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    for slice in have.into_iter().filter(|s| !s.metadata.is_deleting()) {
-        let mut ports = slice.ports.clone().unwrap_or_default();
-        ports.sort();
-        let group = (slice.address_type.clone(), ports);
-        if wanted.contains_key(&group) {
-            groups.entry(group).or_default().push(slice);
-        } else {
-            doomed.push(slice);
-        }
-    }
-    for (group, endpoints) in &mut wanted {
-        let slices = groups.remove(group).unwrap_or_default();
-        spread(&mut plan, service, group, slices, std::mem::take(endpoints), &labels);
-    }
-    // A family without endpoints keeps one empty slice, which says that there are none.
-    for family in families {
-        if wanted.keys().any(|(f, _)| f == family) {
-            continue;
-        }
-        let kept = doomed.iter().position(|s| s.address_type == family);
-        match kept.map(|at| doomed.remove(at)) {
-            Some(slice) => {
-                let empty = slice.endpoints.as_ref().is_none_or(Vec::is_empty)
-                    && slice.ports.as_ref().is_none_or(Vec::is_empty);
-                if !empty || slice.metadata.labels != labels {
-                    plan.push(change(slice, &[], &[], &labels));
-                }
-            }
-            None => plan.push(create(service, &(family.to_owned(), Vec::new()), &[], &labels)),
-        }
-    }
-    for slice in doomed {
-        let meta = &slice.metadata;
-        plan.push(Action::delete(&ENDPOINT_SLICES, &meta.namespace, &meta.name, &meta.uid));
-    }
-    plan
+    let owner = Owner {
+        kind: &SERVICES,
+        meta: &service.metadata,
+        labels: labels(service),
+        full: FULL,
+        families: service.families(),
+    };
+    slices::plan(&owner, endpoints(service, pods, zone), have)
 }
 
 /// The endpoints there should be, by group.
@@ -103,8 +43,8 @@ fn endpoints(
     service: &Service,
     pods: &[Arc<Pod>],
     zone: impl Fn(&str) -> Option<String>,
-) -> BTreeMap<Group, BTreeMap<(String, String), Value>> {
-    let mut wanted: BTreeMap<Group, BTreeMap<(String, String), Value>> = BTreeMap::new();
+) -> BTreeMap<Group, BTreeMap<Identity, Value>> {
+    let mut wanted: BTreeMap<Group, BTreeMap<Identity, Value>> = BTreeMap::new();
     for family in service.families() {
         for pod in pods.iter().filter(|p| !p.is_terminal()) {
             let Some(ip) = address(pod, family) else { continue };
@@ -159,99 +99,10 @@ fn labels(service: &Service) -> Pairs {
     labels
 }
 
-/// Brings the slices of one group up to date.
-fn spread(
-    plan: &mut Plan,
-    service: &Service,
-    group: &Group,
-    slices: Vec<&Slice>,
-    mut wanted: BTreeMap<(String, String), Value>,
-    labels: &Pairs,
-) {
-    let mut kept: Vec<(&Slice, Vec<Value>, bool)> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for slice in slices {
-        let old = slice.endpoints.as_deref().unwrap_or_default();
-        let mut endpoints = Vec::with_capacity(old.len());
-        let mut changed = slice.metadata.labels != *labels;
-        for endpoint in old {
-            let id = identity(endpoint);
-            match wanted.get(&id).filter(|_| seen.insert(id.clone())) {
-                Some(new) => {
-                    changed |= new != endpoint;
-                    endpoints.push(new.clone());
-                }
-                None => changed = true,
-            }
-        }
-        kept.push((slice, endpoints, changed));
-    }
-    wanted.retain(|id, _| !seen.contains(id));
-    let mut fresh = wanted.into_values().peekable();
-    // Slices that change anyway take new endpoints first, the fullest of them before the others.
-    let mut order: Vec<usize> = (0..kept.len()).collect();
-    order.sort_by_key(|at| (!kept[*at].2, std::cmp::Reverse(kept[*at].1.len())));
-    for at in order {
-        let (_, endpoints, changed) = &mut kept[at];
-        while endpoints.len() < FULL && fresh.peek().is_some() {
-            endpoints.extend(fresh.next());
-            *changed = true;
-        }
-    }
-    let rest: Vec<Value> = fresh.collect();
-    for (slice, endpoints, changed) in &kept {
-        let meta = &slice.metadata;
-        if endpoints.is_empty() {
-            plan.push(Action::delete(&ENDPOINT_SLICES, &meta.namespace, &meta.name, &meta.uid));
-        } else if *changed {
-            plan.push(change(slice, &group.1, endpoints, labels));
-        }
-    }
-    for chunk in rest.chunks(FULL) {
-        plan.push(create(service, group, chunk, labels));
-    }
-}
-
-fn ports_of(ports: &[Port]) -> Value {
-    // A slice of no ports at all would stand for every port; an empty list stands for none.
-    ports.iter().map(|p| json!(p)).collect()
-}
-
-fn change(slice: &Slice, ports: &[Port], endpoints: &[Value], labels: &Pairs) -> Action {
-    let meta = &slice.metadata;
-    let mut patch = json!({
-        "metadata": {"resourceVersion": meta.resource_version},
-        "endpoints": endpoints, "ports": ports_of(ports),
-    });
-    if meta.labels != *labels {
-        let mut wanted = json!(labels);
-        for key in meta.labels.keys().filter(|k| !labels.contains_key(*k)) {
-            wanted[key] = Value::Null;
-        }
-        patch["metadata"]["labels"] = wanted;
-    }
-    Action::patch(&ENDPOINT_SLICES, &meta.namespace, &meta.name, patch)
-}
-
-fn create(service: &Service, group: &Group, endpoints: &[Value], labels: &Pairs) -> Action {
-    let meta = &service.metadata;
-    Action::Create {
-        resource: ENDPOINT_SLICES,
-        namespace: meta.namespace.clone(),
-        object: json!({
-            "apiVersion": ENDPOINT_SLICES.api_version(), "kind": "EndpointSlice",
-            "metadata": {
-                "generateName": format!("{}-", meta.name), "namespace": meta.namespace,
-                "labels": labels, "ownerReferences": [meta.as_controller(&SERVICES)],
-            },
-            "addressType": group.0, "ports": ports_of(&group.1), "endpoints": endpoints,
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Action;
 
     #[test]
     fn cases() {
