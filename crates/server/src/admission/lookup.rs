@@ -85,7 +85,7 @@ pub fn is_mirror(pod: &Object) -> bool {
 }
 
 /// The maps of a list.
-pub fn maps<'a>(value: Option<&'a Value>) -> impl Iterator<Item = &'a Map<String, Value>> {
+pub fn maps(value: Option<&Value>) -> impl Iterator<Item = &Map<String, Value>> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
 }
 

@@ -193,11 +193,11 @@ fn related_faults(spec: &Spec) -> Vec<Cause> {
             causes.push(Cause::duplicate(field, &value));
         }
     }
-    if let Some(policy) = &spec.policy {
-        if ![SINGLE, PREFER, REQUIRE].contains(&policy.as_str()) {
-            let all = [SINGLE, PREFER, REQUIRE];
-            causes.push(Cause::not_supported("spec.ipFamilyPolicy", &json!(policy), &all));
-        }
+    let policies = [SINGLE, PREFER, REQUIRE];
+    if let Some(policy) = &spec.policy
+        && !policies.contains(&policy.as_str())
+    {
+        causes.push(Cause::not_supported("spec.ipFamilyPolicy", &json!(policy), &policies));
     }
     let before = causes.len();
     for (i, ip) in ips.iter().enumerate() {

@@ -18,12 +18,15 @@ const BELIEVED: Duration = Duration::from_secs(60);
 /// How many verified certificates are kept.
 const KEPT: usize = 1024;
 
+/// Until which Unix second a certificate is believed, and whom it names.
+type Seen = (u64, Option<UserInfo>);
+
 /// Authenticates by client certificate.
 pub struct Certificates {
     verifier: Arc<dyn ClientCertVerifier>,
     clock: Clock,
-    /// Users by end entity certificate, with the Unix second until which they are believed.
-    seen: Mutex<HashMap<Vec<u8>, (u64, Option<UserInfo>)>>,
+    /// By end entity certificate.
+    seen: Mutex<HashMap<Vec<u8>, Seen>>,
 }
 
 impl Certificates {

@@ -5,8 +5,11 @@ use serde_json::json;
 
 const VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 
-/// Name, shares, lendable percent, queues with hand size (none: reject); all but `exempt`.
-const LEVELS: &[(&str, u32, u32, Option<(u32, u32)>)] = &[
+/// Name, shares, lendable percent, queues with hand size (none: reject).
+type LevelRow = (&'static str, u32, u32, Option<(u32, u32)>);
+
+/// All but `exempt`.
+const LEVELS: &[LevelRow] = &[
     ("catch-all", 5, 0, None),
     ("global-default", 20, 50, Some((128, 6))),
     ("leader-election", 10, 0, Some((16, 4))),
@@ -28,7 +31,9 @@ use About::{Everything, Leases, OwnNode, Probes};
 
 /// Name, level, precedence, distinguisher (none: empty), subjects (`u:` user, `g:` group,
 /// `s:` namespace of service accounts), what about.
-const SCHEMAS: &[(&str, &str, u32, &str, &[&str], About)] = &[
+type SchemaRow = (&'static str, &'static str, u32, &'static str, &'static [&'static str], About);
+
+const SCHEMAS: &[SchemaRow] = &[
     ("exempt", "exempt", 1, "", &["g:system:masters"], Everything),
     ("probes", "exempt", 2, "", &["g:system:unauthenticated", "g:system:authenticated"], Probes),
     (

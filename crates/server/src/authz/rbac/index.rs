@@ -93,9 +93,12 @@ impl Holders {
     }
 }
 
+/// The rules of one namespace's roles (or of the cluster's), by name.
+type Roles = HashMap<Box<str>, Arc<[Rule]>>;
+
 #[derive(Default)]
 struct State {
-    roles: HashMap<Box<str>, HashMap<Box<str>, Arc<[Rule]>>>,
+    roles: HashMap<Box<str>, Roles>,
     bindings: HashMap<(Box<str>, Box<str>), Arc<Binding>>,
     holders: HashMap<Box<str>, Holders>,
 }
