@@ -2,6 +2,7 @@
 //!
 //! Not here: the codecs, or negotiation.
 
+use api::schema::{FieldType, Type};
 use api::{Object, Value};
 use bytes::Bytes;
 
@@ -55,4 +56,68 @@ pub fn type_of(api_version: &str, kind: &str) -> Option<&'static api::schema::Ty
         return found.list_schema();
     }
     api::schema::type_of(&format!("{META}.{kind}"))
+}
+
+/// An object as upstream would print it within an error: the patched document is sorted at its top,
+/// what is below in the order of the type's fields.
+pub fn patched_text(object: &Object, ty: Option<&'static Type>) -> String {
+    let mut out = String::from("{");
+    for (at, (key, value)) in object.0.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(key.as_str()).to_string());
+        out.push(':');
+        print(&mut out, value, ty.and_then(|t| t.field(key)).map(|f| &f.ty));
+    }
+    out.push('}');
+    out
+}
+
+fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>) {
+    match (value, ty) {
+        (Value::Object(map), Some(FieldType::Map(inner))) => {
+            fields(out, map.iter().map(|(k, v)| (k, v, Some(&**inner))));
+        }
+        (Value::Object(map), Some(ty)) if ty.message().is_some() => {
+            let Some(message) = ty.message() else { return };
+            let mut all: Vec<_> = map
+                .iter()
+                .map(|(k, v)| {
+                    let field = message.field(k);
+                    let number = field.and_then(|f| f.proto.first().copied());
+                    (number.unwrap_or(u32::MAX), k, v, field.map(|f| &f.ty))
+                })
+                .collect();
+            all.sort_by_key(|(number, ..)| *number);
+            fields(out, all.into_iter().map(|(_, k, v, ty)| (k, v, ty)));
+        }
+        (Value::Array(list), Some(FieldType::List(inner))) => {
+            out.push('[');
+            for (at, item) in list.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                print(out, item, Some(inner));
+            }
+            out.push(']');
+        }
+        (other, _) => out.push_str(&other.to_string()),
+    }
+}
+
+fn fields<'a>(
+    out: &mut String,
+    all: impl Iterator<Item = (&'a String, &'a Value, Option<&'static FieldType>)>,
+) {
+    out.push('{');
+    for (at, (key, value, ty)) in all.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(key.as_str()).to_string());
+        out.push(':');
+        print(out, value, ty);
+    }
+    out.push('}');
 }

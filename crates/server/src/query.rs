@@ -237,10 +237,7 @@ impl WriteOptions {
         if manager.len() > 128 {
             causes.push(Cause::too_long("fieldManager", 128));
         }
-        if let Some((at, c)) = manager.chars().enumerate().find(|(_, c)| c.is_control()) {
-            let detail =
-                format!("should only contain printable characters (character {at} is {c:?})");
-            let _ = detail;
+        if manager.chars().any(char::is_control) {
             causes.push(Cause::invalid(
                 "fieldManager",
                 &manager.into(),

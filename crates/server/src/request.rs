@@ -81,12 +81,10 @@ impl RequestInfo {
                 _ => "",
             };
         }
-        if parts[0] == "namespaces" {
-            if parts.len() > 1 {
-                info.namespace.clone_from(&parts[1]);
-                if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2].as_str()) {
-                    parts.drain(..2);
-                }
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            info.namespace.clone_from(&parts[1]);
+            if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2].as_str()) {
+                parts.drain(..2);
             }
         }
         info.resource.clone_from(&parts[0]);
@@ -171,7 +169,7 @@ fn decoded(part: &str) -> String {
 
 /// Percent-decoding; `+` is a space in queries only. What is no UTF-8 is replaced.
 pub fn percent_decode(text: &str, plus: bool) -> String {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    if !(text.contains('%') || plus && text.contains('+')) {
         return text.to_owned();
     }
     let bytes = text.as_bytes();

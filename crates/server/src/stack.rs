@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use api::{ApiError, Reason};
-use http::StatusCode;
 use http::request::Parts;
 use prometheus::{HistogramVec, IntCounterVec, register_histogram_vec, register_int_counter_vec};
 use rustls::pki_types::CertificateDer;
@@ -53,16 +52,9 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
     let started = tokio::time::Instant::now();
     let query = parts.uri.query().unwrap_or("");
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), query);
-    let labels = [
-        info.verb.to_owned(),
-        info.group.clone(),
-        info.version.clone(),
-        info.resource.clone(),
-        info.subresource.clone(),
-    ];
+    let labels = labels(&server, &info);
     let media = accept::for_error(&accept_of(&parts));
     let gzip = gzip::wanted(&parts.headers) && matches!(info.verb, "list" | "get");
-    let head = parts.method == http::Method::HEAD;
     let reply = match guard(&server, &origin, parts, body, info, media).await {
         Ok(reply) => reply,
         Err(error) => respond::error(&error, media),
@@ -77,12 +69,22 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
             .with_label_values(&[verb, group, version, resource])
             .observe(started.elapsed().as_secs_f64());
     }
-    let _ = head;
     if gzip {
         let size = reply.extensions().get::<registry::list::Size>().map_or(0, |s| s.0);
         return gzip::compress(reply, size);
     }
     reply
+}
+
+/// Labels of the request's metrics. What names no served resource has none: clients must not be able
+/// to make new series at will.
+fn labels(server: &Server, info: &RequestInfo) -> [String; 5] {
+    let kind = server.served.find(&info.group, &info.version, &info.resource);
+    let Some(kind) = kind.filter(|_| info.is_resource) else {
+        return [info.verb.to_owned(), String::new(), String::new(), String::new(), String::new()];
+    };
+    let sub = kind.subresource(&info.subresource).map_or("", |s| s.name);
+    [info.verb, kind.group, kind.version, kind.plural, sub].map(str::to_owned)
 }
 
 async fn guard(
@@ -165,8 +167,5 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
             respond::not_found()
         });
     }
-    Ok(endpoints::serve(server, &request).unwrap_or_else(|| {
-        let _ = StatusCode::NOT_FOUND;
-        respond::not_found()
-    }))
+    Ok(endpoints::serve(server, &request).unwrap_or_else(respond::not_found))
 }

@@ -182,7 +182,9 @@ fn first_port(pod: &Object) -> String {
 /// One of a service's ready endpoints, for a port by number or name.
 fn endpoint(server: &Server, service: &Object, port: &str) -> Option<(String, String)> {
     let ports = service.at("spec.ports")?.as_array()?;
-    let fits = |p: &&Value| port.is_empty() || p["name"] == port || p["port"].to_string() == port;
+    let fits = |p: &&Value| {
+        port.is_empty() || p["name"] == port || p["port"].as_u64() == port.parse().ok()
+    };
     let name = ports.iter().find(fits)?["name"].as_str().unwrap_or("");
     let slices = server.store.resource("endpointslices.discovery.k8s.io");
     let mut found = Vec::new();

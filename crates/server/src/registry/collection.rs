@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Object};
+use api::ApiError;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
-use serde_json::json;
 
 use super::delete::Options;
 use super::list::Page;
@@ -70,10 +69,6 @@ pub async fn serve(
         .collect()
         .await;
     outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
-    let objects: Vec<Object> =
-        page.entries.iter().map(|e| target.object(e)).collect::<Result<_, _>>()?;
-    let _ = json!({});
     let value = form::list(server, request, &target, accept.shape, &page.meta, &page.entries)?;
-    drop(objects);
     Ok(respond::value(StatusCode::OK, accept.media, &value))
 }

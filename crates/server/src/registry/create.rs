@@ -135,7 +135,7 @@ async fn once(
     // Validation sees what was allocated; what it refuses gives it back.
     let reservations = allocate(ctx, target, object, None).await?;
     let causes = validate::create(kind, object);
-    write::check(kind, &name, causes)?;
+    write::check(target.stored, &name, causes)?;
     ctx.validate(target, Operation::Create, Some(object.clone()), None).await?;
     if !object.resource_version().is_empty() {
         return Err(ApiError::new(

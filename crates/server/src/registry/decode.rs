@@ -145,7 +145,7 @@ pub fn body(
     if media == Media::Protobuf {
         check_type(&api::Value::Object(decoded.object.0.clone()), expected, bytes)?;
     }
-    finish(decoded, expected, validation, media)
+    finish(decoded, expected, validation)
 }
 
 fn json_fault(expected: Expected, error: &CodecError, bytes: &[u8]) -> ApiError {
@@ -217,9 +217,8 @@ fn finish(
     decoded: Decoded,
     expected: Expected,
     validation: FieldValidation,
-    media: Media,
 ) -> Result<Body, ApiError> {
-    let warnings = strict(&decoded, expected, validation, media)?;
+    let warnings = strict(&decoded, expected, validation)?;
     let mut object = decoded.object;
     object.set_type(&expected.api_version(), expected.kind);
     if let Some(kind) = kinds::by_kind(expected.group, expected.version, expected.kind) {
@@ -233,9 +232,7 @@ fn strict(
     decoded: &Decoded,
     expected: Expected,
     validation: FieldValidation,
-    media: Media,
 ) -> Result<Vec<String>, ApiError> {
-    let _ = media;
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(decoded.strict.iter().map(ToString::to_string).collect()),

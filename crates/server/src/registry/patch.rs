@@ -163,14 +163,14 @@ pub async fn patch_object(
                 return Ok(live.clone());
             }
             let patched = patch.outcome(target, live)?;
-            same_type(&patched)?;
-            let shown = Value::Object(patched.0.clone());
+            same_type(target, &patched)?;
+            let before = patched.clone();
             let decoded = conformed(target, patched)?;
             let strict: Vec<String> = decoded.strict.iter().map(ToString::to_string).collect();
             match patch.validation {
                 FieldValidation::Strict if !strict.is_empty() => {
                     let detail = decoded.strict_error().unwrap_or_default();
-                    let cause = Cause::invalid("patch", &Value::String(shown.to_string()), &detail);
+                    let cause = Cause::invalid("patch", &shown(target, &before), &detail);
                     return Err(ApiError::invalid("", "", "", vec![cause]));
                 }
                 FieldValidation::Ignore => note(Vec::new()),
@@ -195,25 +195,29 @@ fn conformed(target: &Target, object: Object) -> Result<codec::Decoded, ApiError
     let Some(ty) = target.kind.schema() else {
         return Ok(codec::Decoded { object, strict: Vec::new() });
     };
-    let shown = Value::Object(object.0.clone());
+    let before = object.clone();
     conform::decode(object, ty).map_err(|error| {
-        let cause = Cause::invalid("patch", &Value::String(shown.to_string()), &error.to_string());
+        let cause = Cause::invalid("patch", &shown(target, &before), &error.to_string());
         ApiError::invalid("", "", "", vec![cause])
     })
 }
 
+/// A patched document, as errors quote it.
+fn shown(target: &Target, object: &Object) -> Value {
+    crate::codec::patched_text(object, target.kind.schema()).into()
+}
+
 /// A patch must leave a kind and version that there are.
-fn same_type(object: &Object) -> Result<(), ApiError> {
+fn same_type(target: &Target, object: &Object) -> Result<(), ApiError> {
     let (kind, api_version) = (object.kind(), object.api_version());
     let known = kind.is_empty() || api::kinds::of_object(api_version, kind).is_some();
     if known {
         return Ok(());
     }
-    let shown = Value::Object(object.0.clone()).to_string();
     let why = format!(
         "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
     );
-    let cause = Cause::invalid("patch", &Value::String(shown), &why);
+    let cause = Cause::invalid("patch", &shown(target, object), &why);
     Err(ApiError::invalid("", "", "", vec![cause]))
 }
 
@@ -259,15 +263,14 @@ fn apply_config(
     }
     if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) =
         (target.kind.schema(), patch.validation)
+        && let Ok(decoded) = conform::decode(config.clone(), ty)
     {
-        if let Ok(decoded) = conform::decode(config.clone(), ty) {
-            match (decoded.strict_error(), patch.validation) {
-                (Some(why), FieldValidation::Strict) => {
-                    return Err(ApiError::bad_request(format!("error decoding YAML: {why}")));
-                }
-                (Some(_), _) => note(decoded.strict.iter().map(ToString::to_string).collect()),
-                (None, _) => {}
+        match (decoded.strict_error(), patch.validation) {
+            (Some(why), FieldValidation::Strict) => {
+                return Err(ApiError::bad_request(format!("error decoding YAML: {why}")));
             }
+            (Some(_), _) => note(decoded.strict.iter().map(ToString::to_string).collect()),
+            (None, _) => {}
         }
     }
     Ok(config)

@@ -141,11 +141,10 @@ pub fn preconditions(target: &Target, options: &Options, object: &Object) -> Res
         let hint = "The object might have been deleted and then recreated";
         return Err(conflict("UID", uid, object.uid(), hint));
     }
-    if let Some(rv) = options.resource_version.as_deref() {
-        if rv != object.resource_version() {
-            let hint = "The object might have been modified";
-            return Err(conflict("ResourceVersion", rv, object.resource_version(), hint));
-        }
+    let stored = object.resource_version();
+    if let Some(rv) = options.resource_version.as_deref().filter(|rv| *rv != stored) {
+        let hint = "The object might have been modified";
+        return Err(conflict("ResourceVersion", rv, stored, hint));
     }
     Ok(())
 }

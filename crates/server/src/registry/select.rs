@@ -39,11 +39,7 @@ impl Selection {
             let parsed =
                 FieldSelector::parse(fields).map_err(|e| ApiError::bad_request(e.to_string()))?;
             for (path, value, equal) in parsed.0 {
-                let path = kind.selector_field(&path).map_err(|why| {
-                    let api_version = kind.api_version();
-                    let _ = api_version;
-                    ApiError::bad_request(why)
-                })?;
+                let path = kind.selector_field(&path).map_err(ApiError::bad_request)?;
                 if path == "metadata.name" && equal && !value.is_empty() {
                     name.clone_from(&value);
                 }

@@ -171,12 +171,12 @@ async fn round(
             Some("status" | "approval") => validate::status_update(kind, &new, &old),
             _ => validate::update(kind, &new, &old),
         };
-        write::check(kind, &target.name, causes)?;
+        write::check(target.stored, &target.name, causes)?;
         ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;
     }
 
     let gone = ends(&new, &old);
-    if !gone && same(target, &new, &old) {
+    if !gone && new == old {
         return Ok(Round::Done(Written { object: old, entry: Some(entry), created: false }));
     }
     if ctx.dry_run {
@@ -346,6 +346,47 @@ fn pod_part(sub: Option<&str>, new: &Object, old: &Object) -> Vec<Cause> {
             causes.push(Cause::forbidden(PATH, text));
         }
     }
+    if sub == Some("resize") {
+        causes.extend(resize_faults(new, old));
+    }
+    causes
+}
+
+/// What a resize may not do: other resources than CPU and memory, taking any away, changing the
+/// pod's class.
+fn resize_faults(new: &Object, old: &Object) -> Vec<Cause> {
+    use api::strategy::qos_class;
+    let mut causes = Vec::new();
+    for list in ["containers", "initContainers"] {
+        let path = format!("spec.{list}");
+        let of =
+            |o: &Object| o.at(&path).and_then(api::Value::as_array).cloned().unwrap_or_default();
+        for (at, (after, before)) in of(new).iter().zip(&of(old)).enumerate() {
+            for part in ["limits", "requests"] {
+                let map =
+                    |c: &api::Value| c["resources"][part].as_object().cloned().unwrap_or_default();
+                let (after, before) = (map(after), map(before));
+                if before.keys().any(|k| !after.contains_key(k)) {
+                    let text = format!("resource {part} cannot be removed");
+                    let field = format!("{path}[{at}].resources.{part}");
+                    causes.push(Cause::forbidden(field, &text));
+                }
+                let other = |k: &&String| !matches!(k.as_str(), "cpu" | "memory");
+                let mut keys = after.keys().chain(before.keys()).filter(other);
+                if keys.any(|k| after.get(k) != before.get(k)) {
+                    causes.push(Cause::forbidden(
+                        "spec",
+                        "only cpu and memory resources are mutable",
+                    ));
+                }
+            }
+        }
+    }
+    let (class, before) = (qos_class(new), qos_class(old));
+    if causes.is_empty() && class != before {
+        let text = "Pod QOS Class may not change as a result of resizing";
+        causes.push(Cause::invalid("spec", &json!(before), text));
+    }
     causes
 }
 
@@ -357,10 +398,4 @@ fn ends(new: &Object, old: &Object) -> bool {
         return false;
     }
     matches!(old.int("metadata.deletionGracePeriodSeconds"), None | Some(0))
-}
-
-/// Whether nothing would change.
-fn same(target: &Target, new: &Object, old: &Object) -> bool {
-    let _ = target;
-    new == old
 }

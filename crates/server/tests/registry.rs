@@ -1,0 +1,101 @@
+//! A whole server over memory, asked in process: writes, lists, pages, watches, deletions.
+
+use api::clock::{Clock, Rng};
+use api::resource::{CONFIG_MAPS, PODS};
+use api::{Object, Value};
+use bytes::Bytes;
+use client::{Client, ListOptions, Shutdown};
+use http::Method;
+use isopod_server::{Config, Running, start};
+use serde_json::json;
+use store::Store;
+
+async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
+    let config = Config {
+        data_dir: dir.to_owned(),
+        bind_address: [127, 0, 0, 1].into(),
+        secure_port: 0,
+        ..Config::default()
+    };
+    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
+        .await
+        .expect("starts");
+    let client = running.client_as("admin", &["system:masters"]);
+    (running, client)
+}
+
+fn config_map(name: &str, labels: &Value) -> Object {
+    let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": labels}, "data": {"k": "v"}});
+    Object::from_value(value).expect("a map")
+}
+
+async fn get(client: &Client, path: &str) -> Value {
+    let response = client.raw(Method::GET, path, Bytes::new()).await.expect("answers");
+    let body = response.into_body().bytes().await.expect("a body");
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+#[tokio::test]
+async fn pages_are_of_one_revision() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), &stop).await;
+    for name in ["a", "b", "c", "d"] {
+        let object = config_map(name, &json!({"app": "web"}));
+        client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect("created");
+    }
+    let path = "/api/v1/namespaces/default/configmaps?limit=2";
+    let first = get(&client, path).await;
+    assert_eq!(first["metadata"]["remainingItemCount"], 2);
+    assert!(first["items"][0].get("kind").is_none(), "items carry no type");
+    let object = config_map("bb", &json!({}));
+    client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect("created");
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    let rest = get(&client, &format!("{path}&continue={token}")).await;
+    let names: Vec<&str> = rest["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|i| i["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["c", "d"]);
+    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_watch_sees_objects_enter_and_leave_its_selector() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), &stop).await;
+    let options = ListOptions::labels("on=1");
+    let mut watch = client.watch(&CONFIG_MAPS, "default", &options).await.expect("a watch");
+    let mut labels = json!({});
+    for (on, kind) in [(true, "Added"), (false, "Deleted")] {
+        labels["on"] = if on { json!("1") } else { json!("0") };
+        let object = config_map("x", &labels);
+        if on {
+            client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect("created");
+        } else {
+            client
+                .replace::<Object>(&CONFIG_MAPS, "default", "x", None, &object)
+                .await
+                .expect("put");
+        }
+        let event = watch.next_event().await.expect("an event").expect("decodes");
+        assert!(format!("{event:?}").starts_with(kind), "{event:?}");
+    }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn strangers_may_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (running, _) = server(dir.path(), &stop).await;
+    let stranger = running.client_as("nobody", &[]);
+    let error = stranger.get::<Object>(&PODS, "default", "x").await.expect_err("forbidden");
+    assert!(error.is_forbidden(), "{error}");
+    stop.cancel();
+}
