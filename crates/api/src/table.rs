@@ -15,6 +15,7 @@ mod columns;
 mod duration;
 mod format;
 mod hpa;
+mod network;
 mod pod;
 
 pub use duration::human as human_duration;

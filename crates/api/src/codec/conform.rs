@@ -174,7 +174,7 @@ impl Conform<'_> {
             }
             (FieldType::IntOrString, Value::String(_)) => true,
             (FieldType::IntOrString, Value::Number(n)) => {
-                if !n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) {
+                if n.as_i64().is_none_or(|n| i32::try_from(n).is_err()) {
                     return Err(type_error(format!(
                         "json: cannot unmarshal number {n} into Go value of type int32"
                     )));

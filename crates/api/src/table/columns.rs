@@ -1,12 +1,13 @@
 //! What is printed of each kind: its columns, each with how its cell is read.
 //!
 //! A description is a text, or `@type/field` for what the field's own documentation says. Not here:
-//! cells that need more than a path (`format`, `pod`, `hpa`).
+//! cells that need more than a path (`format`, `network`, `pod`,
+//! `hpa`).
 
 use jiff::Timestamp;
 
 use super::cells::Cell;
-use super::{Column, Row, format, hpa, pod};
+use super::{Column, Row, format, hpa, network, pod};
 use crate::object::Object;
 
 /// A kind's columns.
@@ -185,23 +186,23 @@ static PRINTERS: &[Printer] = &[
         NAME,
         text("Type", Cell::Text("spec.type", ""), "@core.v1.ServiceSpec/type"),
         text("Cluster-IP", Cell::Text("spec.clusterIPs.0", "<none>"), "@core.v1.ServiceSpec/clusterIP"),
-        text("External-IP", Cell::Of(format::service_external), "@core.v1.ServiceSpec/externalIPs"),
-        text("Port(s)", Cell::Of(format::service_ports), "@core.v1.ServiceSpec/ports"),
+        text("External-IP", Cell::Of(network::service_external), "@core.v1.ServiceSpec/externalIPs"),
+        text("Port(s)", Cell::Of(network::service_ports), "@core.v1.ServiceSpec/ports"),
         AGE,
         text("Selector", Cell::Labels("spec.selector"), "@core.v1.ServiceSpec/selector").wide(),
     ] },
     Printer { group: "networking.k8s.io", kind: "Ingress", whole: None, surplus: None, columns: &[
         NAME,
         text("Class", Cell::Text("spec.ingressClassName", "<none>"), "The name of the IngressClass resource that should be used for additional configuration"),
-        text("Hosts", Cell::Of(format::ingress_hosts), "Hosts that incoming requests are matched against before the ingress rule"),
-        text("Address", Cell::Of(format::ingress_address), "Address is a list containing ingress points for the load-balancer"),
-        text("Ports", Cell::Of(format::ingress_ports), "Ports of TLS configurations that open"),
+        text("Hosts", Cell::Of(network::ingress_hosts), "Hosts that incoming requests are matched against before the ingress rule"),
+        text("Address", Cell::Of(network::ingress_address), "Address is a list containing ingress points for the load-balancer"),
+        text("Ports", Cell::Of(network::ingress_ports), "Ports of TLS configurations that open"),
         AGE,
     ] },
     Printer { group: "networking.k8s.io", kind: "IngressClass", whole: None, surplus: None, columns: &[
-        named("Name", Cell::Of(format::ingress_class_name), "@M/name"),
+        named("Name", Cell::Of(network::ingress_class_name), "@M/name"),
         text("Controller", Cell::Text("spec.controller", ""), "Controller that is responsible for handling this class"),
-        text("Parameters", Cell::Of(format::ingress_class_parameters), "A reference to a resource with additional parameters"),
+        text("Parameters", Cell::Of(network::ingress_class_parameters), "A reference to a resource with additional parameters"),
         AGE,
     ] },
     Printer { group: "apps", kind: "StatefulSet", whole: None, surplus: None, columns: &[
@@ -213,7 +214,7 @@ static PRINTERS: &[Printer] = &[
     ] },
     Printer { group: "", kind: "Endpoints", whole: None, surplus: None, columns: &[
         NAME,
-        text("Endpoints", Cell::Of(format::endpoints), "@core.v1.Endpoints/subsets"),
+        text("Endpoints", Cell::Of(network::endpoints), "@core.v1.Endpoints/subsets"),
         AGE,
     ] },
     Printer { group: "", kind: "Node", whole: None, surplus: None, columns: &[
@@ -411,8 +412,8 @@ static PRINTERS: &[Printer] = &[
     Printer { group: "discovery.k8s.io", kind: "EndpointSlice", whole: None, surplus: None, columns: &[
         NAME,
         text("AddressType", Cell::Text("addressType", ""), "@discovery.v1.EndpointSlice/addressType"),
-        text("Ports", Cell::Of(format::slice_ports), "@discovery.v1.EndpointSlice/ports"),
-        text("Endpoints", Cell::Of(format::slice_endpoints), "@discovery.v1.EndpointSlice/endpoints"),
+        text("Ports", Cell::Of(network::slice_ports), "@discovery.v1.EndpointSlice/ports"),
+        text("Endpoints", Cell::Of(network::slice_endpoints), "@discovery.v1.EndpointSlice/endpoints"),
         AGE,
     ] },
     Printer { group: "storage.k8s.io", kind: "CSINode", whole: None, surplus: None, columns: &[
@@ -528,7 +529,7 @@ static PRINTERS: &[Printer] = &[
     ] },
     Printer { group: "networking.k8s.io", kind: "IPAddress", whole: None, surplus: Some(Cell::Age), columns: &[
         NAME,
-        text("ParentRef", Cell::Of(format::parent_ref), "@networking.v1.IPAddressSpec/parentRef"),
+        text("ParentRef", Cell::Of(network::parent_ref), "@networking.v1.IPAddressSpec/parentRef"),
     ] },
     Printer { group: "storagemigration.k8s.io", kind: "StorageVersionMigration", whole: None, surplus: None, columns: &[
         text("Name", Cell::Name, "@M/name"),
