@@ -16,6 +16,7 @@ use crate::cri::{ImageSpec, RemoveImageRequest, ReopenContainerLogRequest};
 use crate::kubelet::Kubelet;
 use crate::machine::disk;
 use crate::pod::observed::State;
+use crate::pod::view::Kind;
 use crate::registration::node_ref;
 
 /// How often logs are looked at.
@@ -45,6 +46,7 @@ pub async fn run(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
             _ = logs.tick() => rotate_logs(&kubelet).await,
             _ = containers.tick() => {
                 remove_containers(&kubelet).await;
+                remove_sandboxes(&kubelet).await;
                 kubelet.images.sweep();
             }
             _ = images.tick() => remove_images(&kubelet, &mut seen).await,
@@ -149,6 +151,28 @@ async fn remove_containers(kubelet: &Kubelet) {
             }
             kubelet.tell(snapshot.pod.uid(), crate::kubelet::Message::Changed(c.id.clone()));
         }
+    }
+}
+
+/// Removes dead sandboxes that another has replaced, once every container runs in that one.
+async fn remove_sandboxes(kubelet: &Kubelet) {
+    for snapshot in kubelet.snapshots() {
+        let observed = &snapshot.observed;
+        let Some(newest) = observed.sandbox().filter(|s| s.ready) else { continue };
+        let moved =
+            snapshot.pod.containers(Kind::Regular).iter().all(|c| {
+                observed.latest(&c.name).is_some_and(|c| c.created_at > newest.created_at)
+            });
+        if !moved || observed.sandboxes.len() < 2 {
+            continue;
+        }
+        for old in observed.sandboxes[1..].iter().filter(|s| !s.ready) {
+            if let Err(error) = kubelet.cri.remove_sandbox(&old.id).await {
+                tracing::warn!(pod = %snapshot.pod.key(), %error, "a dead sandbox is not removed");
+            }
+            kubelet.owners.lock().remove(&old.id);
+        }
+        kubelet.tell(snapshot.pod.uid(), crate::kubelet::Message::Relist);
     }
 }
 

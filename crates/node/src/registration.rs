@@ -22,6 +22,8 @@ const RENEW: Duration = Duration::from_secs(10);
 const STATUS: Duration = Duration::from_secs(300);
 /// How often it is looked whether something has changed.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often the images are looked at: the runtime has to work for it.
+const IMAGES_LOOK: Duration = Duration::from_secs(60);
 /// How many images the status shows.
 const IMAGES: usize = 50;
 
@@ -126,7 +128,7 @@ fn conditions(kubelet: &Kubelet, health: &RuntimeHealth) -> Vec<Condition> {
 }
 
 /// The node's status as it is now; `old` keeps transition times.
-async fn status(kubelet: &Kubelet, old: &Map<String, Value>) -> Map<String, Value> {
+fn status(kubelet: &Kubelet, old: &Map<String, Value>, images: &Value) -> Map<String, Value> {
     let now = format_time(kubelet.clock.now());
     let health = kubelet.health.borrow().clone();
     let list: Vec<Value> = conditions(kubelet, &health)
@@ -161,7 +163,7 @@ async fn status(kubelet: &Kubelet, old: &Map<String, Value>) -> Map<String, Valu
         let port = json!({ "kubeletEndpoint": { "Port": kubelet.config.server.port } });
         out.insert("daemonEndpoints".into(), port);
     }
-    out.insert("images".into(), images(kubelet).await);
+    out.insert("images".into(), images.clone());
     out.insert(
         "nodeInfo".into(),
         json!({
@@ -244,7 +246,7 @@ async fn register(kubelet: &Kubelet) -> client::Result<Object> {
                 "metadata": { "name": name, "labels": labels(kubelet),
                     "annotations": { "volumes.kubernetes.io/controller-managed-attach-detach": "true" } },
                 "spec": {},
-                "status": status(kubelet, &Map::new()).await,
+                "status": status(kubelet, &Map::new(), &json!([])),
             });
             if !taints.is_empty() {
                 body["spec"]["taints"] = taints.into();
@@ -271,6 +273,8 @@ struct Keeper {
     kubelet: Arc<Kubelet>,
     node: Arc<Informer>,
     written: Option<Written>,
+    /// The images, and when they were last looked at.
+    images: (Option<tokio::time::Instant>, Value),
 }
 
 impl Keeper {
@@ -288,7 +292,11 @@ impl Keeper {
             }
         };
         let shown = status_of(&node);
-        let new = status(&kubelet, &shown).await;
+        if self.images.0.is_none_or(|at| at.elapsed() >= IMAGES_LOOK) {
+            self.images = (Some(tokio::time::Instant::now()), images(&kubelet).await);
+        }
+        let images = &self.images.1;
+        let new = status(&kubelet, &shown, images);
         if let Some(written) = &self.written
             && written.at.elapsed() < STATUS
         {
@@ -355,7 +363,7 @@ pub async fn keep_node(kubelet: Arc<Kubelet>, node: Arc<Informer>, shutdown: Shu
     let mut health = kubelet.health.clone();
     let mut delay = Duration::from_millis(50);
     kubelet.recorder.event(&node_ref(&name), EventType::Normal, "Starting", "Starting kubelet.");
-    let mut keeper = Keeper { kubelet, node, written: None };
+    let mut keeper = Keeper { kubelet, node, written: None, images: (None, json!([])) };
     loop {
         let pause = match keeper.refresh().await {
             Ok(()) => {

@@ -77,6 +77,11 @@ impl Reporter {
         }
     }
 
+    /// Whether this state of a pod is older than the last write that was answered.
+    pub fn is_stale(&self, pod: &PodView) -> bool {
+        self.slots.lock().get(pod.uid()).is_some_and(|slot| revision(pod) < slot.revision)
+    }
+
     /// The pod is gone.
     pub fn forget(&self, uid: &str) {
         self.slots.lock().remove(uid);

@@ -278,3 +278,66 @@ async fn logs_and_commands_over_https() {
     );
     h.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sidecars_debuggers_and_resizes() {
+    let Some(h) = Harness::start("sidecars").await else { return };
+    let sleeper = json!({ "name": "c", "image": IMAGE, "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.05; done"],
+        "resources": { "limits": { "cpu": "500m" } } });
+    let mut pod = net_pod("team", json!([sleeper]));
+    pod["spec"]["initContainers"] = json!([
+        { "name": "side", "image": IMAGE, "restartPolicy": "Always", "command": ["sleep", "1000"],
+          "startupProbe": { "exec": { "command": ["true"] }, "periodSeconds": 1 } },
+        { "name": "init", "image": IMAGE, "command": ["true"] }]);
+    h.create(pod);
+    h.until("team", ready).await;
+    let init = |p: &api::object::Object, name: &str| -> Value {
+        let list = p.at("status.initContainerStatuses").and_then(Value::as_array);
+        list.into_iter().flatten().find(|s| s["name"] == name).cloned().unwrap_or_default()
+    };
+    let pod = h.pod("team").expect("there");
+    assert_eq!(init(&pod, "side")["ready"], true);
+    assert_eq!(init(&pod, "init")["state"]["terminated"]["reason"], "Completed");
+
+    // A debugger beside them, which sees the container's processes.
+    let mut pod: Value = pod.into();
+    pod["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": IMAGE, "targetContainerName": "c",
+        "command": ["sh", "-c", "case \"$(ps)\" in *trap*) exit 0;; *) exit 1;; esac"] }]);
+    h.create(pod);
+    let debug = |p: &api::object::Object| {
+        p.at("status.ephemeralContainerStatuses")
+            .and_then(|l| l[0].pointer("/state/terminated/exitCode")?.as_i64())
+    };
+    h.until("team", |p| debug(p).is_some()).await;
+    assert_eq!(debug(&h.pod("team").expect("there")), Some(0));
+
+    // More of the processor, without a restart.
+    let mut pod: Value = h.pod("team").expect("there").into();
+    pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "1500m".into();
+    h.create(pod);
+    h.until("team", |p| container_status(p, "c")["resources"]["limits"]["cpu"] == "1500m").await;
+    let id = container_status(&h.pod("team").expect("there"), "c")["containerID"]
+        .as_str()
+        .unwrap_or("")
+        .replace("containerd://", "");
+    let quota = || {
+        let out = std::process::Command::new("find")
+            .args([
+                "/sys/fs/cgroup",
+                "-path",
+                &format!("*{id}/cpu.cfs_quota_us"),
+                "-o",
+                "-path",
+                &format!("*{id}/cpu.max"),
+            ])
+            .output()
+            .expect("found");
+        let path = String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or("").to_owned();
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    while !quota().starts_with("150000") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(container_status(&h.pod("team").expect("there"), "c")["restartCount"], 0);
+    h.stop().await;
+}

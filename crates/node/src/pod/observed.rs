@@ -200,8 +200,12 @@ impl Observed {
         self.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.created_at, s.attempt)));
     }
 
-    /// Adds or replaces a container.
+    /// Adds or replaces a container. One that has ended stays so: answers may overtake each other.
     pub fn put_container(&mut self, container: Container) {
+        let ended = |c: &Container| c.id == container.id && c.state == State::Exited;
+        if container.state != State::Exited && self.containers.iter().any(ended) {
+            return;
+        }
         self.containers.retain(|c| c.id != container.id);
         self.containers.push(container);
         self.containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
@@ -221,4 +225,19 @@ impl Observed {
 /// A runtime's nanoseconds as a time; `None` for 0.
 pub fn time(nanos: i64) -> Option<Timestamp> {
     if nanos <= 0 { None } else { Timestamp::from_nanosecond(i128::from(nanos)).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_final() {
+        let of =
+            |state| Container { id: "c".into(), name: "a".into(), state, ..Container::default() };
+        let mut observed = Observed::default();
+        observed.put_container(of(State::Exited));
+        observed.put_container(of(State::Running));
+        assert_eq!(observed.latest("a").map(|c| c.state), Some(State::Exited));
+    }
 }

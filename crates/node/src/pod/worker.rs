@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::config::resources::Qos;
+use super::config::resources::{self, Qos};
 use super::observed::{Container, Observed, Sandbox, State, time};
 use super::plan::{self, Kill, Probes, backoff_key};
 use super::start::{self, Start, StartError};
@@ -233,9 +233,11 @@ impl Worker {
             Message::Update(pod) => {
                 self.kubelet.reporter.seen(&pod);
                 let mut pod = *pod;
-                if !pod.is_finished() && !self.status.is_empty() && self.ended {
-                    pod.status.clone_from(&self.status);
+                // What we have said since is newer than what this shows.
+                if self.ended || self.kubelet.reporter.is_stale(&pod) {
+                    pod.status.clone_from(&self.pod.status);
                 }
+                self.resize(&pod);
                 self.pod = Arc::new(pod);
             }
             Message::Removed => self.removed = true,
@@ -250,6 +252,45 @@ impl Worker {
                     });
                 }
             }
+        }
+    }
+
+    /// Gives running containers the resources that a new version of the pod asks for. Those that are
+    /// to be restarted for it are killed; the plan starts them again.
+    fn resize(&mut self, new: &PodView) {
+        let mut changed = false;
+        for (at, spec) in new.all_containers() {
+            let before = self.pod.container(at).filter(|c| c.name == spec.name);
+            let Some(before) = before.filter(|c| c.resources != spec.resources) else { continue };
+            let Some(running) =
+                self.observed.latest(&spec.name).filter(|c| c.state == State::Running)
+            else {
+                continue;
+            };
+            changed = true;
+            if resources::resize_restarts(before, spec) {
+                let message = format!("Container {} resize requires restart", spec.name);
+                let kill =
+                    Kill { id: running.id.clone(), name: spec.name.clone(), message, probe: None };
+                self.kill(kill);
+                continue;
+            }
+            let memory = self.kubelet.machine.capacity.memory;
+            let linux = resources::linux(new, spec, memory, self.kubelet.cgroups.v2());
+            let request = crate::cri::UpdateContainerResourcesRequest {
+                container_id: running.id.clone(),
+                linux: Some(linux),
+                ..Default::default()
+            };
+            let (kubelet, key, name) = (Arc::clone(&self.kubelet), new.key(), spec.name.clone());
+            tokio::spawn(async move {
+                if let Err(error) = kubelet.cri.update_container_resources(request).await {
+                    tracing::warn!(pod = key, container = name, %error, "a container is not resized");
+                }
+            });
+        }
+        if changed && let Err(error) = self.kubelet.cgroups.ensure(new) {
+            tracing::warn!(pod = %new.key(), %error, "the pod's cgroup is not resized");
         }
     }
 

@@ -181,6 +181,21 @@ pub fn linux(
     }
 }
 
+/// Whether the change of a container's resources asks for its restart, by its resize policy.
+pub fn resize_restarts(before: &Container, after: &Container) -> bool {
+    after.resize_policy.iter().flatten().filter(|p| p.restart_policy == "RestartContainer").any(
+        |p| {
+            let figures = |c: &Container| {
+                let r = c.resources.as_ref();
+                let requests = r.and_then(|r| r.requests.as_ref());
+                let limits = r.and_then(|r| r.limits.as_ref());
+                (get(requests, &p.resource_name), get(limits, &p.resource_name))
+            };
+            figures(before) != figures(after)
+        },
+    )
+}
+
 /// What the pod's own cgroup is set to. `None`: not bounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodLimits {
@@ -289,6 +304,21 @@ mod tests {
         assert_eq!(shares(0), 2);
         assert_eq!(quota(1), MIN_QUOTA);
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+    }
+
+    #[test]
+    fn resizes_restart_by_policy() {
+        let of = |cpu: &str, memory: &str| {
+            let p = pod(
+                serde_json::json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c",
+                "resizePolicy": [{ "resourceName": "memory", "restartPolicy": "RestartContainer" },
+                                 { "resourceName": "cpu", "restartPolicy": "NotRequired" }],
+                "resources": { "limits": { "cpu": cpu, "memory": memory } } }] } }),
+            );
+            p.containers(Kind::Regular)[0].clone()
+        };
+        assert!(!resize_restarts(&of("1", "1Gi"), &of("2", "1024Mi")));
+        assert!(resize_restarts(&of("1", "1Gi"), &of("1", "2Gi")));
     }
 
     #[test]
