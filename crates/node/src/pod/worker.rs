@@ -34,8 +34,10 @@ use crate::volumes::{Paths, Volumes};
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How often volumes are looked over while the pod runs; changes of their objects come at once.
 const OVERHAUL: Duration = Duration::from_secs(90);
-/// How often a container that the event stream calls ended is asked for until the runtime agrees.
-const AGREE: [u64; 6] = [5, 10, 20, 50, 200, 1000];
+/// The pauses, in milliseconds, between asking for something that the event stream calls ended,
+/// until the runtime agrees: it cleans up before it says so, which takes a while on a busy machine.
+const AGREE: [u64; 14] =
+    [5, 10, 20, 50, 100, 200, 500, 1000, 1000, 2000, 5000, 5000, 10_000, 20_000];
 
 /// Where a pod is in its life.
 #[derive(Debug, PartialEq, Eq)]
