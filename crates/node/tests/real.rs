@@ -16,7 +16,7 @@ async fn a_pod_runs_is_reported_and_goes() {
         "one",
         json!([{ "name": "c", "image": "test/busybox:1", "command": ["sleep", "1000"] }]),
     ));
-    h.until("one", |p| ready(p)).await;
+    h.until("one", ready).await;
     println!("ready after {:?}", begun.elapsed());
     let pod = h.pod("one").expect("there");
     assert_eq!(phase(&pod), "Running");
@@ -38,7 +38,7 @@ async fn forty_at_once() {
         let name = format!("single-{i}");
         let begun = std::time::Instant::now();
         h.create(net_pod(&name, spec()));
-        h.until(&name, |p| ready(p)).await;
+        h.until(&name, ready).await;
         println!("single: ready after {:?}", begun.elapsed());
         h.delete(&name, 0).await;
         h.until_gone(&name).await;
@@ -50,7 +50,7 @@ async fn forty_at_once() {
     let waits = (0..40).map(|i| {
         let h = &h;
         async move {
-            h.until(&format!("p{i}"), |p| ready(p)).await;
+            h.until(&format!("p{i}"), ready).await;
             begun.elapsed()
         }
     });

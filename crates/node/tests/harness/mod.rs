@@ -231,7 +231,7 @@ impl Harness {
     }
 
     async fn wait(&self, what: &str, wanted: impl Fn(&FakeServer) -> bool) {
-        let limit = Duration::from_secs(15);
+        let limit = Duration::from_secs(60);
         if tokio::time::timeout(limit, self.server.until(wanted)).await.is_err() {
             for pod in self.server.all(&PODS) {
                 println!("{}", serde_json::to_string_pretty(&pod).unwrap_or_default());
