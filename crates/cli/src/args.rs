@@ -56,6 +56,32 @@ pub enum Command {
     Scale(Scale),
     /// Follow or manage the rollout of a workload
     Rollout(Rollout),
+    /// Wait until objects have a condition or are gone
+    Wait(Wait),
+    /// Forward local ports to a pod
+    PortForward(PortForward),
+    /// Attach to a running container
+    Attach(Attach),
+    /// Change fields of objects
+    Patch(Patch),
+    /// Set or remove labels
+    Label(Label),
+    /// Set or remove annotations
+    Annotate(Label),
+    /// Set a feature of objects
+    Set(Set),
+    /// Let no more pods onto nodes
+    Cordon { nodes: Vec<String> },
+    /// Let pods onto nodes again
+    Uncordon { nodes: Vec<String> },
+    /// Empty a node of its pods
+    Drain(Drain),
+    /// Make a service for a workload
+    Expose(Expose),
+    /// Run a pod
+    Run(Run),
+    /// Show what is used (needs a metrics server)
+    Top { what: Vec<String> },
 }
 
 /// Files that hold objects.
@@ -390,4 +416,193 @@ pub enum RolloutAction {
     },
     /// Replace all pods, one after the other
     Restart { what: Vec<String> },
+    /// List the revisions of a deployment
+    History { what: Vec<String> },
+    /// Go back to an older revision of a deployment
+    Undo {
+        what: Vec<String>,
+        /// The revision; the last but one where 0.
+        #[arg(long, default_value_t = 0)]
+        to_revision: u64,
+    },
+    /// Let changes of a deployment wait
+    Pause { what: Vec<String> },
+    /// Roll a paused deployment out again
+    Resume { what: Vec<String> },
+}
+
+/// `wait`.
+#[derive(Debug, ClapArgs)]
+pub struct Wait {
+    /// `TYPE NAME …` or `TYPE/NAME …`.
+    pub what: Vec<String>,
+    /// delete, create, condition=NAME[=STATUS], jsonpath={PATH}[=VALUE].
+    #[arg(long)]
+    pub r#for: String,
+    /// How long, as in 30s.
+    #[arg(long, default_value = "30s")]
+    pub timeout: String,
+    /// Everything of the type.
+    #[arg(long)]
+    pub all: bool,
+    /// Label selector.
+    #[arg(short = 'l', long, default_value = "")]
+    pub selector: String,
+}
+
+/// `port-forward`.
+#[derive(Debug, ClapArgs)]
+pub struct PortForward {
+    /// `POD` or `TYPE/NAME`.
+    pub what: String,
+    /// `PORT`, `LOCAL:REMOTE`, `:REMOTE`.
+    #[arg(required = true)]
+    pub ports: Vec<String>,
+    /// Addresses to listen on.
+    #[arg(long, value_delimiter = ',', default_value = "localhost")]
+    pub address: Vec<String>,
+}
+
+/// `attach`.
+#[derive(Debug, ClapArgs)]
+pub struct Attach {
+    /// `POD` or `TYPE/NAME` (its first pod).
+    pub what: String,
+    /// The container, where the pod has several.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Standard input is a terminal.
+    #[arg(short = 't', long)]
+    pub tty: bool,
+}
+
+/// `patch`.
+#[derive(Debug, ClapArgs)]
+pub struct Patch {
+    /// `TYPE NAME` or `TYPE/NAME`.
+    pub what: Vec<String>,
+    /// The patch, as JSON or YAML.
+    #[arg(short, long)]
+    pub patch: String,
+    /// strategic, merge or json.
+    #[arg(long, default_value = "strategic")]
+    pub r#type: String,
+}
+
+/// `label` and `annotate`.
+#[derive(Debug, ClapArgs)]
+pub struct Label {
+    /// `TYPE NAME` or `TYPE/NAME`, then `KEY=VALUE` or `KEY-`.
+    pub what: Vec<String>,
+    /// Change values that are there.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Everything of the type.
+    #[arg(long)]
+    pub all: bool,
+    /// Label selector.
+    #[arg(short = 'l', long, default_value = "")]
+    pub selector: String,
+}
+
+/// `set`.
+#[derive(Debug, ClapArgs)]
+pub struct Set {
+    /// What to set.
+    #[command(subcommand)]
+    pub what: SetWhat,
+}
+
+/// `set WHAT`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub enum SetWhat {
+    /// Images of containers
+    Image(SetImage),
+}
+
+/// `set image`.
+#[derive(Debug, ClapArgs)]
+pub struct SetImage {
+    /// `TYPE NAME` or `TYPE/NAME`, then `CONTAINER=IMAGE` (`*` is every container).
+    pub what: Vec<String>,
+}
+
+/// `drain`.
+#[derive(Debug, Default, ClapArgs)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Drain {
+    /// The node.
+    pub node: String,
+    /// Evict pods that nothing replaces, too.
+    #[arg(long)]
+    pub force: bool,
+    /// Leave pods of daemon sets.
+    #[arg(long)]
+    pub ignore_daemonsets: bool,
+    /// Evict pods whose emptyDir volumes are lost, too.
+    #[arg(long)]
+    pub delete_emptydir_data: bool,
+    /// Seconds to end gracefully; the pod's own where negative.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub grace_period: i64,
+    /// Only pods with these labels.
+    #[arg(long, default_value = "")]
+    pub pod_selector: String,
+    /// How long, as in 30s; 0 for as long as it takes.
+    #[arg(long, default_value = "0s")]
+    pub timeout: String,
+}
+
+/// `expose`.
+#[derive(Debug, ClapArgs)]
+pub struct Expose {
+    /// `TYPE NAME` or `TYPE/NAME`.
+    pub what: Vec<String>,
+    /// The service's port.
+    #[arg(long)]
+    pub port: u16,
+    /// The pods' port, a number or a name; the same where not given.
+    #[arg(long)]
+    pub target_port: Option<String>,
+    /// The service's name; the workload's where not given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// ClusterIP, NodePort or LoadBalancer.
+    #[arg(long, default_value = "ClusterIP")]
+    pub r#type: String,
+    /// TCP, UDP or SCTP.
+    #[arg(long, default_value = "TCP")]
+    pub protocol: String,
+}
+
+/// `run`.
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    /// The pod's name.
+    pub name: String,
+    /// Its image.
+    #[arg(long)]
+    pub image: String,
+    /// Always, OnFailure or Never.
+    #[arg(long, default_value = "Always")]
+    pub restart: String,
+    /// `NAME=VALUE`; may be repeated.
+    #[arg(long)]
+    pub env: Vec<String>,
+    /// `KEY=VALUE,…`; `run=NAME` where not given.
+    #[arg(short, long, value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// A port it listens on.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The words after `--` are the command, not its arguments.
+    #[arg(long)]
+    pub command: bool,
+    /// Arguments, after `--`.
+    #[arg(last = true)]
+    pub args: Vec<String>,
 }

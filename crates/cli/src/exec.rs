@@ -1,4 +1,4 @@
-//! `exec`: a command in a container, with its streams and, on request, a terminal.
+//! `exec` and `attach`: a command in a container, with its streams and, on request, a terminal.
 //!
 //! Not here: the protocol (`client::stream`).
 
@@ -11,27 +11,44 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use crate::args::Exec;
+use crate::args::{Attach, Exec};
 use crate::context::Context;
 use crate::logs::{default_container, find_pod};
 use crate::{Error, Result};
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Exec) -> Result<()> {
-    let pod = find_pod(context, &args.what).await?;
-    let container = match &args.container {
-        Some(name) => name.clone(),
+    let place = (args.what.as_str(), args.container.as_deref());
+    session(context, place, "exec", (args.stdin, args.tty), &args.command).await
+}
+
+/// `attach`: the streams of a container's own command.
+pub async fn attach(context: &Context, args: Attach) -> Result<()> {
+    let place = (args.what.as_str(), args.container.as_deref());
+    session(context, place, "attach", (args.stdin, args.tty), &[]).await
+}
+
+/// Connects to a container's `exec` or `attach` and copies to the end.
+async fn session(
+    context: &Context,
+    (what, container): (&str, Option<&str>),
+    subresource: &str,
+    (stdin, mut tty): (bool, bool),
+    command: &[String],
+) -> Result<()> {
+    let pod = find_pod(context, what).await?;
+    let container = match container {
+        Some(name) => name.to_owned(),
         None => default_container(&pod)?,
     };
-    let mut tty = args.tty;
     if tty && !std::io::stdin().is_terminal() {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
         tty = false;
     }
-    let wanted = Wanted { stdin: args.stdin, stdout: true, stderr: !tty, tty };
+    let wanted = Wanted { stdin, stdout: true, stderr: !tty, tty };
     let mut query = Query::default();
     query.add("container", &container);
-    for word in &args.command {
+    for word in command {
         query.add("command", word);
     }
     let flags =
@@ -39,7 +56,7 @@ pub async fn run(context: &Context, args: Exec) -> Result<()> {
     for (name, _) in flags.iter().filter(|(_, on)| *on) {
         query.add(name, "true");
     }
-    let path = query.onto(&PODS.path(Some(pod.namespace()), Some(pod.name()), Some("exec")));
+    let path = query.onto(&PODS.path(Some(pod.namespace()), Some(pod.name()), Some(subresource)));
     let streams = connect(&context.client, &path, wanted).await?;
     let raw = tty.then(RawMode::enter).flatten();
     let outcome = pump(streams).await;

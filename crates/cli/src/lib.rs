@@ -5,21 +5,27 @@
 
 mod apply;
 mod args;
+mod change;
 mod context;
 mod create;
 mod delete;
 mod describe;
 mod diff;
 mod discover;
+mod drain;
 mod exec;
+mod expose;
+mod forward;
 mod get;
 mod jsonpath;
 mod logs;
 mod manifest;
 mod printer;
+mod revisions;
 mod rollout;
 mod scale;
 mod text;
+mod wait;
 
 pub use args::{Args, Command};
 
@@ -93,5 +99,20 @@ async fn dispatch(args: Args) -> Result<()> {
         Command::Exec(exec) => exec::run(&context, exec).await,
         Command::Scale(scale) => scale::run(&context, scale).await,
         Command::Rollout(rollout) => rollout::run(&context, rollout).await,
+        Command::Wait(wait) => wait::run(&context, wait).await,
+        Command::PortForward(forward) => forward::run(&context, forward).await,
+        Command::Attach(attach) => exec::attach(&context, attach).await,
+        Command::Patch(patch) => change::patch(&context, patch).await,
+        Command::Label(label) => change::mark(&context, label, "labels", "labeled").await,
+        Command::Annotate(label) => change::mark(&context, label, "annotations", "annotated").await,
+        Command::Set(args::Set { what: args::SetWhat::Image(image) }) => {
+            change::set_image(&context, image).await
+        }
+        Command::Cordon { nodes } => change::cordon(&context, &nodes, true).await,
+        Command::Uncordon { nodes } => change::cordon(&context, &nodes, false).await,
+        Command::Drain(drain) => drain::run(&context, drain).await,
+        Command::Expose(expose) => expose::expose(&context, expose).await,
+        Command::Run(run) => expose::run(&context, run).await,
+        Command::Top { .. } => Err(Error::usage("Metrics API not available")),
     }
 }

@@ -1,4 +1,5 @@
-//! `rollout status` and `rollout restart`. Not here: rolling itself (the controllers).
+//! `rollout status` and `rollout restart`. Not here: older revisions (`revisions`), rolling itself
+//! (the controllers).
 
 use api::clock::Clock;
 use api::{Object, Value};
@@ -10,12 +11,36 @@ use crate::context::Context;
 use crate::discover::Discovery;
 use crate::manifest::{Target, shown, targets};
 use crate::text::{duration, print};
-use crate::{Error, Result};
+use crate::{Error, Result, revisions};
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Rollout) -> Result<()> {
     let discovery = Discovery::load(&context.client).await?;
     match args.action {
+        RolloutAction::History { what } => {
+            for target in targets(&what, &discovery)? {
+                revisions::history(context, &target).await?;
+            }
+            Ok(())
+        }
+        RolloutAction::Undo { what, to_revision } => {
+            for target in targets(&what, &discovery)? {
+                revisions::undo(context, &target, to_revision).await?;
+            }
+            Ok(())
+        }
+        RolloutAction::Pause { what } => {
+            for target in targets(&what, &discovery)? {
+                revisions::pause(context, &target, true).await?;
+            }
+            Ok(())
+        }
+        RolloutAction::Resume { what } => {
+            for target in targets(&what, &discovery)? {
+                revisions::pause(context, &target, false).await?;
+            }
+            Ok(())
+        }
         RolloutAction::Restart { what } => {
             for target in targets(&what, &discovery)? {
                 restart(context, &target).await?;
