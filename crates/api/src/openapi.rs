@@ -1,7 +1,7 @@
 //! OpenAPI documents of the built-in kinds, made from the tables when they are asked for.
 //!
 //! Version 3 has a document a group and version; version 2 is one for all. Descriptions are not in
-//! them yet. Not here: custom resources and aggregated APIs, caching, the protobuf form of version 2.
+//! them yet. Not here: custom resources and aggregated APIs, caching.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -11,6 +11,7 @@ use crate::kinds::{self, Kind};
 
 mod operation;
 mod paths;
+pub mod proto;
 mod schemas;
 
 /// The form of a document.

@@ -12,7 +12,7 @@ use crate::schema::{self, Type};
 
 mod decode;
 mod encode;
-mod wire;
+pub(crate) mod wire;
 
 const MAGIC: &[u8] = b"k8s\0";
 

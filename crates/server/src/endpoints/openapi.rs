@@ -1,7 +1,7 @@
 //! `/openapi/v2` and `/openapi/v3`.
 //!
 //! Documents are made when they are asked for; clients keep them by their hash. Not here: the
-//! documents (`api::openapi`), the protobuf form of version 2.
+//! documents (`api::openapi`).
 
 use api::discovery;
 use api::openapi as documents;
@@ -11,6 +11,9 @@ use crate::edge::respond::{self, Reply};
 use crate::server::{Request, Server};
 
 const JSON: &str = "application/json";
+/// The protobuf form of version 2; clients ask for it by either name.
+const PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
@@ -20,19 +23,35 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     match path {
         "/openapi/v2" => {
             let accept = request.accept();
-            let json = ["", JSON, "*/*", "application/*"];
-            let wanted = accept.split(',').map(|clause| clause.split(';').next().unwrap_or(""));
-            if !wanted.into_iter().any(|media| json.contains(&media.trim())) {
+            let known = |media: &str| match media {
+                "" | JSON | "*/*" | "application/*" => Some(JSON),
+                PROTO | PROTO_ASKED => Some(PROTO),
+                _ => None,
+            };
+            let mut asked = accept.split(',').map(|clause| clause.split(';').next().unwrap_or(""));
+            let Some(media) = asked.find_map(|media| known(media.trim())) else {
                 return Some(empty(StatusCode::NOT_ACCEPTABLE));
+            };
+            // Each form has a hash of its own.
+            let hash = documents::hash(&format!("v2 {media} {}", all_served(server)));
+            let mut reply = tagged(request, &hash, || {
+                let document = documents::v2(serves);
+                if media == PROTO {
+                    documents::proto::encode(&document).into()
+                } else {
+                    crate::codec::json_line(&document)
+                }
+            });
+            if media == PROTO && reply.status() == StatusCode::OK {
+                reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTO));
             }
-            let hash = documents::hash(&format!("v2 {}", all_served(server)));
-            Some(tagged(request, &hash, || documents::v2(serves)))
+            Some(reply)
         }
         // A slash at the end is another path here.
         "/openapi/v3" if !request.info.path.ends_with('/') => {
             let groups = discovery::builtin(serves);
             let hash = documents::hash(&format!("v3 {}", all_served(server)));
-            Some(tagged(request, &hash, || documents::v3_index(&groups)))
+            Some(tagged(request, &hash, || crate::codec::json_line(&documents::v3_index(&groups))))
         }
         "/openapi/v3" => Some(empty(StatusCode::NOT_FOUND)),
         _ => {
@@ -50,8 +69,9 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
                 }
                 return Some(reply);
             }
-            let mut reply =
-                tagged(request, &hash, || documents::v3_document(path).unwrap_or_default());
+            let mut reply = tagged(request, &hash, || {
+                crate::codec::json_line(&documents::v3_document(path).unwrap_or_default())
+            });
             if !asked.is_empty() {
                 // The hash is part of the address: what it names never changes.
                 let forever = HeaderValue::from_static("public, immutable");
@@ -90,12 +110,12 @@ fn empty(status: StatusCode) -> Reply {
 }
 
 /// A document with its hash as its tag; not made for clients that have it.
-fn tagged(request: &Request, hash: &str, make: impl FnOnce() -> api::Value) -> Reply {
+fn tagged(request: &Request, hash: &str, make: impl FnOnce() -> bytes::Bytes) -> Reply {
     let tag = format!("\"{hash}\"");
     let mut reply = if request.header(header::IF_NONE_MATCH) == tag {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        respond::bytes(StatusCode::OK, JSON, crate::codec::json_line(&make()))
+        respond::bytes(StatusCode::OK, JSON, make())
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         reply.headers_mut().insert(header::ETAG, value);
