@@ -20,7 +20,7 @@ pub const ALICE: &str = "alicetoken";
 const TOKENS: &str = "admintoken,admin,1,\"system:masters\"\nalicetoken,alice,2,\"dev\"\nlimitedtoken,limited,3,\"limited-group\"\n";
 
 /// How long anything may take before a test gives up. Generous: CI machines are slow and shared.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The binary under test: `$ISOPOD_BIN`, else the one beside the test's own.
 pub fn binary() -> PathBuf {

@@ -88,7 +88,9 @@ fn fits(pattern: &str, line: &str) -> bool {
     let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
     let (pattern, line) = (words(pattern), words(line));
     let mut parts = pattern.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else {
+        return false;
+    };
     let mut ended = !pattern.contains('…');
     for part in parts {
         let Some(at) = (if part.is_empty() { Some(rest.len()) } else { rest.find(part) }) else {
@@ -126,7 +128,8 @@ struct Session {
 impl Session {
     fn start(isopod: &Isopod, kubectl: &Path, image: &str) -> Self {
         let name = kubectl.file_name().expect("a name").to_string_lossy().into_owned();
-        let version = run(Command::new(kubectl).args(["version", "--client", "-o", "json"]), "").expect_ok();
+        let version =
+            run(Command::new(kubectl).args(["version", "--client", "-o", "json"]), "").expect_ok();
         let version: serde_json::Value = serde_json::from_str(&version).expect("JSON");
         let minor = version["clientVersion"]["minor"].as_str().expect("a version");
         let minor = minor.trim_end_matches('+').parse().expect("a number");
@@ -136,7 +139,12 @@ impl Session {
         std::fs::copy(isopod.kubeconfig(), dir.join("kubeconfig")).expect("copies");
         std::fs::write(dir.join("image"), image).expect("writes");
         let session = Self { minor, dir, namespace: format!("k{minor}") };
-        session.shell(isopod, "kubectl create ns $NS && kubectl config set-context --current --namespace=$NS").expect_ok();
+        session
+            .shell(
+                isopod,
+                "kubectl create ns $NS && kubectl config set-context --current --namespace=$NS",
+            )
+            .expect_ok();
         session
     }
 
@@ -146,7 +154,9 @@ impl Session {
         shell.args(["40", "bash", "-o", "pipefail", "-c", command]).current_dir(&self.dir);
         shell.env("PATH", format!("{}:{path}", self.dir.join("bin").display()));
         shell.env("KUBECONFIG", self.dir.join("kubeconfig")).env("HOME", &self.dir);
-        shell.env("NS", &self.namespace).env("SERVER", format!("https://127.0.0.1:{}", isopod.port));
+        shell
+            .env("NS", &self.namespace)
+            .env("SERVER", format!("https://127.0.0.1:{}", isopod.port));
         shell.env("IMAGE", std::fs::read_to_string(self.dir.join("image")).expect("reads"));
         // Ports of this machine for port-forward, apart from other versions'.
         shell.env("PORT", (18_000 + self.minor * 10).to_string());
@@ -161,7 +171,8 @@ impl Session {
             let (complaint, said) = loop {
                 let said = self.shell(isopod, step.command);
                 let complaint = complaint(step, &said);
-                if complaint.is_none() || step.outcome != Outcome::Soon || started.elapsed() > SOON {
+                if complaint.is_none() || step.outcome != Outcome::Soon || started.elapsed() > SOON
+                {
                     break (complaint, said);
                 }
                 std::thread::park_timeout(Duration::from_millis(200));
@@ -204,7 +215,8 @@ fn every_kubectl_works() {
     let mut wrong = String::new();
     for kubectl in found.iter().filter(|k| chosen(&k.to_string_lossy(), "ISOPOD_KUBECTL")) {
         let session = Session::start(&isopod, kubectl, &image);
-        for (name, text) in TRANSCRIPTS.iter().filter(|(name, _)| chosen(name, "ISOPOD_TRANSCRIPT")) {
+        for (name, text) in TRANSCRIPTS.iter().filter(|(name, _)| chosen(name, "ISOPOD_TRANSCRIPT"))
+        {
             wrong += &session.play(&isopod, name, text);
         }
         session.shell(&isopod, "kubectl delete ns $NS --wait=false").expect_ok();

@@ -43,7 +43,9 @@ pub async fn run(mut args: Server) -> Result<()> {
             &config.runtime.cni_bin_dir,
         )?;
     }
-    let config = api_config(&args.serving, &args.cluster_cidr);
+    let mut config = api_config(&args.serving, &args.cluster_cidr);
+    // The nodes of this cluster have certificates of its own authority.
+    config.kubelet_certificate_authority = Some(config.data_dir.join("pki/ca.crt"));
     // The API server outlives its clients, so that their last words are heard.
     let api_shutdown = Shutdown::new();
     let (running, store) = start_api(config, &clock, &rng, &api_shutdown).await?;

@@ -239,8 +239,14 @@ async fn publish(client: &Client, config: &Config) {
     let Some(service) = api::Object::from_value(service) else { return };
     let mut said = false;
     loop {
+        // Looked for first: one that is there holds the address, which refuses a second by itself.
         let made: Result<api::Object, client::Error> =
-            client.create(&SERVICES, "kube-system", &service).await;
+            match client.get(&SERVICES, "kube-system", "kube-dns").await {
+                Err(error) if error.is_not_found() => {
+                    client.create(&SERVICES, "kube-system", &service).await
+                }
+                found => found,
+            };
         match made {
             Ok(_) => return,
             Err(error) if error.api().is_some_and(api::ApiError::is_already_exists) => return,
