@@ -35,7 +35,7 @@ impl Object {
 
     /// A typed view. Never write it back whole: it has dropped what it does not know.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        T::deserialize(&Value::Object(self.0.clone())).map_err(Into::into)
+        T::deserialize(&Value::Object(self.0.clone()))
     }
 
     /// `apiVersion`, empty where missing.

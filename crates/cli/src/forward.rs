@@ -71,7 +71,9 @@ fn remote_port(pod: &Object, service: Option<&Object>, text: &str) -> Option<u16
     let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
     let Some(service) = service else { return text.parse().ok().or_else(|| named(text)) };
     let ports = service.at("spec.ports")?.as_array()?;
-    let port = ports.iter().find(|p| p["name"] == text || p["port"].to_string() == text)?;
+    let port = ports
+        .iter()
+        .find(|p| p["name"] == text || number(&p["port"]).is_some_and(|n| text.parse() == Ok(n)))?;
     let target = &port["targetPort"];
     number(target).or_else(|| named(target.as_str()?)).or_else(|| number(&port["port"]))
 }

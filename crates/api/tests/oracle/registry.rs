@@ -29,9 +29,9 @@ struct Target {
 
 fn target(path: &str) -> Option<Target> {
     let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let (group, version) = match parts.first()? {
-        &"api" => ("", *parts.get(1)?),
-        &"apis" => (*parts.get(1)?, *parts.get(2)?),
+    let (group, version) = match *parts.first()? {
+        "api" => ("", *parts.get(1)?),
+        "apis" => (*parts.get(1)?, *parts.get(2)?),
         _ => return None,
     };
     parts.drain(..if group.is_empty() { 2 } else { 3 });
@@ -300,10 +300,10 @@ fn decode(kind: &Kind, request: &Value) -> Option<Object> {
 /// Drops what is not compared.
 pub fn normalize(value: &mut Value, keep_managers: bool) {
     let Some(map) = value.as_object_mut() else { return };
-    if let Some(Value::Object(meta)) = map.get_mut("metadata") {
-        if !keep_managers {
-            meta.remove("managedFields");
-        }
+    if let Some(Value::Object(meta)) = map.get_mut("metadata")
+        && !keep_managers
+    {
+        meta.remove("managedFields");
     }
     let kind = map.get("kind").and_then(Value::as_str).unwrap_or("");
     if matches!(kind, "FlowSchema" | "APIService" | "ServiceCIDR" | "CustomResourceDefinition") {
