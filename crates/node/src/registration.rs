@@ -286,6 +286,9 @@ impl Keeper {
         let node = self.node.get("", name).and_then(|entry| entry.object().ok());
         let node = match node {
             Some(node) if self.written.is_some() => node,
+            // Deleted under us: whoever does that wants the pods elsewhere. The node comes back when
+            // they have been collected, so that they are replaced and not taken up again.
+            None if self.written.is_some() && !kubelet.pods.read().is_empty() => return Ok(()),
             _ => {
                 self.written = None;
                 register(&kubelet).await?
@@ -372,7 +375,9 @@ pub async fn keep_node(kubelet: Arc<Kubelet>, node: Arc<Informer>, shutdown: Shu
             }
             Err(error) => {
                 tracing::warn!(node = name, %error, "the node's status is not written; trying again");
-                keeper.written = None;
+                if !error.is_not_found() {
+                    keeper.written = None;
+                }
                 delay = (delay * 2).min(LOOK);
                 delay
             }

@@ -175,7 +175,10 @@ impl Queue {
             .iter_mut()
             .filter_map(|(uid, waiting)| match &mut waiting.place {
                 Place::Unschedulable { refused_by, .. } => {
-                    refused_by.iter().any(|p| change.helps(*p)).then(|| uid.clone())
+                    // Where no plugin refused, there was no node to ask.
+                    let no_node = refused_by.is_empty() && change == Change::Node;
+                    let helps = no_node || refused_by.iter().any(|p| change.helps(*p));
+                    helps.then(|| uid.clone())
                 }
                 Place::InFlight { changed } => {
                     *changed = true;
@@ -287,6 +290,19 @@ mod tests {
         queue.failed(&uid, [Plugin::NodeAffinity].into(), start);
         assert!(queue.pop(start).is_none(), "still backing off");
         assert!(queue.pop(start + Duration::from_secs(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_node_helps_whom_none_could_refuse() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.add(pod("a", "{}"), start);
+        let uid = queue.pop(start).expect("active").entry.card.uid.clone();
+        queue.failed(&uid, BTreeSet::new(), start);
+        let later = start + Duration::from_secs(60);
+        queue.changed(Change::PodGone, later);
+        assert!(queue.pop(later).is_none(), "there is still no node");
+        queue.changed(Change::Node, later);
+        assert!(queue.pop(later).is_some());
     }
 
     #[tokio::test(start_paused = true)]
