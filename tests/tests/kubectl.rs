@@ -200,7 +200,7 @@ fn every_kubectl_works() {
         eprintln!("skipped: {why}");
         return;
     }
-    // For work on one of them: ISOPOD_KUBECTL=1.33, ISOPOD_TRANSCRIPT=streams.
+    // For work on one of them: ISOPOD_KUBECTL=1.33 or all, ISOPOD_TRANSCRIPT=streams.
     let chosen = |name: &str, variable: &str| {
         std::env::var(variable).map_or(true, |v| v.split(',').any(|v| name.ends_with(v)))
     };
@@ -213,7 +213,18 @@ fn every_kubectl_works() {
     let image = image(&archive);
     isopod.import(&archive);
     let mut wrong = String::new();
-    for kubectl in found.iter().filter(|k| chosen(&k.to_string_lossy(), "ISOPOD_KUBECTL")) {
+    // The oldest and the newest bound what clients do; ISOPOD_KUBECTL=all plays every one.
+    let wanted: Vec<_> = match std::env::var("ISOPOD_KUBECTL").as_deref() {
+        Err(_) => {
+            let ends = [found.first(), found.last()];
+            let mut ends: Vec<_> = ends.into_iter().flatten().collect();
+            ends.dedup();
+            ends
+        }
+        Ok("all") => found.iter().collect(),
+        Ok(_) => found.iter().filter(|k| chosen(&k.to_string_lossy(), "ISOPOD_KUBECTL")).collect(),
+    };
+    for kubectl in wanted {
         let session = Session::start(&isopod, kubectl, &image);
         for (name, text) in TRANSCRIPTS.iter().filter(|(name, _)| chosen(name, "ISOPOD_TRANSCRIPT"))
         {

@@ -182,7 +182,8 @@ fn certificates_name_users() {
     )
     .expect("PEM");
     let (parts, ()) = http::Request::new(()).into_parts();
-    let user = w.authn.authenticate(&parts, &[cert.clone()]).expect("good").expect("known");
+    let user =
+        w.authn.authenticate(&parts, std::slice::from_ref(&cert)).expect("good").expect("known");
     assert_eq!(user.name, "system:node:n1");
     assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
     assert!(world().authn.authenticate(&parts, &[cert]).is_err());
