@@ -9,7 +9,8 @@
 //! ! kubectl get pod nobody      must fail
 //! ? kubectl get pods            must succeed and say all within a minute; tried again until then
 //! $1.31 kubectl debug …         only with this kubectl or a newer one
-//! web-… 1/1 Running             one of its lines, after the line before: `…` is anything, blanks are one
+//! web-… 1/1 Running             one of its lines, after the line before: `…` is anything, blanks are one;
+//!                               without `…` it is how the line begins
 //! - Error                       no line holds this
 //! ```
 //!
@@ -239,7 +240,8 @@ fn every_kubectl_works() {
 fn patterns() {
     let cases = [
         ("a b", "a   b", true),
-        ("a b", "a b c", false),
+        ("a b", "a b c", true),
+        ("b c", "a b c", false),
         ("a … c", "a b b c", true),
         ("a…", "abc", true),
         ("…c", "abc", true),
