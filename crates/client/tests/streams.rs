@@ -171,6 +171,49 @@ async fn a_client_falls_back_to_spdy() {
     run(remotecommand::connect(&old, path, wanted).await.expect("connects"), false).await;
 }
 
+/// A command that prints much more than any buffer holds, and ends.
+const MUCH: usize = 4 << 20;
+
+fn talkative() -> Client {
+    client(Use::RemoteCommand, |io, handshake, query| {
+        let wanted = Wanted::from_query(&query);
+        tokio::spawn(async move {
+            let streams = remotecommand::serve(io, handshake.framing, wanted).await;
+            let ServerStreams { stdout, end, .. } = streams.expect("serves");
+            let mut stdout = stdout.expect("stdout was asked for");
+            stdout.write_all(&vec![b'a'; MUCH]).await.expect("writes");
+            stdout.shutdown().await.expect("ends");
+            end.finish(&Outcome::Success).await;
+        });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_late_gets_all() {
+    let wanted = Wanted { stdin: false, stdout: true, stderr: false, tty: false };
+    let path = "/exec?stdout=1";
+    for streams in [
+        remotecommand::connect_spdy(&talkative(), path, wanted).await.expect("SPDY"),
+        remotecommand::connect_websocket(&talkative(), path, wanted, "v5.channel.k8s.io")
+            .await
+            .expect("WebSocket"),
+    ] {
+        let mut stdout = streams.stdout.expect("stdout");
+        let mut got = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        // As a pager does: a screen now and then.
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+            match stdout.read(&mut buffer).await.expect("reads") {
+                0 => break,
+                n => got += n,
+            }
+        }
+        assert_eq!(got, MUCH);
+        assert_eq!(streams.outcome.await.expect("an outcome"), Outcome::Success);
+    }
+}
+
 /// Answers every port but 81 with an echo that names the port.
 fn pod() -> Client {
     client(Use::PortForward, |io, handshake, query| {

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::{CancellationToken, PollSender};
 
-use super::{CHUNK, ChunkReader, QUEUE};
+use super::{CHUNK, ChunkReader, QUEUE, linger};
 use crate::error::Error;
 use crate::transport::Io;
 
@@ -90,6 +90,7 @@ enum Out {
 pub struct Channels {
     readers: HashMap<u8, ChunkReader>,
     out: mpsc::Sender<Out>,
+    written: CancellationToken,
     closed: CancellationToken,
 }
 
@@ -107,7 +108,10 @@ impl Channels {
             readers.insert(*channel, reader);
         }
         let (a, b) = (closed.clone(), closed.clone());
+        let written = CancellationToken::new();
+        let done = written.clone().drop_guard();
         tokio::spawn(async move {
+            let _done = done;
             tokio::select! {
                 () = a.cancelled() => {}
                 () = write(sink, queue, style) => {}
@@ -120,7 +124,7 @@ impl Channels {
             }
             b.cancel();
         });
-        Self { readers, out, closed }
+        Self { readers, out, written, closed }
     }
 
     /// Takes the reading end of a channel.
@@ -143,11 +147,10 @@ impl Channels {
         self.closed.clone()
     }
 
-    /// Sends what is queued and a close message, then hangs up once the peer has, or after a moment.
+    /// Sends what is queued and a close message, then hangs up once the peer has, or after a while.
     pub async fn close(self) {
         if self.out.send(Out::End).await.is_ok() {
-            let linger = std::time::Duration::from_secs(3);
-            let _ = tokio::time::timeout(linger, self.closed.cancelled()).await;
+            linger(&self.written, &self.closed).await;
         }
     }
 }

@@ -17,11 +17,10 @@ use super::frame::{Frame, Reader, Writer};
 use super::headers::Headers;
 use super::stream::Stream;
 use crate::error::Error;
-use crate::stream::{ChunkReader, QUEUE};
+use crate::stream::{ChunkReader, QUEUE, linger};
 
-/// How long the peer has to answer a new stream, and to hang up after a goaway.
+/// How long the peer has to answer a new stream.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LINGER: Duration = Duration::from_secs(3);
 /// Streams a peer may have open at once.
 const MAX_STREAMS: usize = 4096;
 const PROTOCOL_ERROR: u32 = 1;
@@ -32,6 +31,7 @@ pub struct Session {
     shared: Arc<Shared>,
     frames: mpsc::Sender<Frame>,
     incoming: tokio::sync::Mutex<mpsc::Receiver<Stream>>,
+    written: CancellationToken,
     closed: CancellationToken,
     next: AtomicU32,
 }
@@ -66,7 +66,10 @@ impl Session {
         let closed = CancellationToken::new();
         let writer = Writer::new(write)?;
         let (stop, cancelled) = (closed.clone(), closed.clone());
+        let written = CancellationToken::new();
+        let done = written.clone().drop_guard();
         tokio::spawn(async move {
+            let _done = done;
             // Cancelled only by dropping the session, or when the reader has ended.
             tokio::select! {
                 () = cancelled.cancelled() => {}
@@ -99,6 +102,7 @@ impl Session {
             shared,
             frames,
             incoming: tokio::sync::Mutex::new(incoming),
+            written,
             closed,
             next: AtomicU32::new(first),
         })
@@ -139,14 +143,14 @@ impl Session {
         self.closed.clone()
     }
 
-    /// Says goodbye: sends what is queued, then hangs up once the peer has, or after a moment.
+    /// Says goodbye: sends what is queued, then hangs up once the peer has, or after a while.
     pub async fn close(self) {
         for frame in [Frame::GoAway { last: 0 }, Frame::End] {
             if self.frames.send(frame).await.is_err() {
                 return;
             }
         }
-        let _ = tokio::time::timeout(LINGER, self.closed.cancelled()).await;
+        linger(&self.written, &self.closed).await;
     }
 }
 
