@@ -70,13 +70,12 @@ impl Session {
         let done = written.clone().drop_guard();
         tokio::spawn(async move {
             let _done = done;
-            // Cancelled only by dropping the session, or when the reader has ended.
             tokio::select! {
                 () = cancelled.cancelled() => {}
                 written = write_frames(writer, queue) => {
+                    // What the peer sent before it went can still be read: the reader finds the end.
                     if let Err(error) = written {
                         tracing::debug!("{error}");
-                        cancelled.cancel();
                     }
                 }
             }
@@ -88,14 +87,17 @@ impl Session {
             theirs: if first == 1 { 0 } else { 1 },
         };
         tokio::spawn(async move {
+            let mut reader = Reader::new(read);
             tokio::select! {
                 () = stop.cancelled() => {}
-                read = task.run(Reader::new(read)) => {
+                read = task.read(&mut reader) => {
                     if let Err(error) = read {
                         tracing::debug!("{error}");
                     }
                 }
             }
+            // Dropping the feeds ends every stream's reader.
+            task.shared.streams.lock().clear();
             stop.cancel();
         });
         Ok(Self {
@@ -189,13 +191,6 @@ struct ReadTask {
 }
 
 impl ReadTask {
-    async fn run<R: AsyncRead + Unpin>(self, mut reader: Reader<R>) -> Result<(), Error> {
-        let ended = self.read(&mut reader).await;
-        // Dropping the feeds ends every stream's reader.
-        self.shared.streams.lock().clear();
-        ended
-    }
-
     async fn read<R: AsyncRead + Unpin>(&self, reader: &mut Reader<R>) -> Result<(), Error> {
         while let Some(frame) = reader.next().await? {
             match frame {
@@ -306,6 +301,29 @@ mod tests {
         assert_eq!(answer, "thanks");
         drop(client);
         assert_eq!(served.await.expect("joins"), big);
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_sent_before_it_hung_up_is_read() {
+        let mut sent = Vec::new();
+        let mut peer = Writer::new(&mut sent).expect("starts");
+        let data = vec![7u8; 100_000];
+        peer.write(&Frame::Open { id: 1, headers: Headers::new(), fin: false }).await.expect("ok");
+        for bytes in data.chunks(1000) {
+            let frame = Frame::Data { id: 1, bytes: Bytes::copy_from_slice(bytes), fin: false };
+            peer.write(&frame).await.expect("written");
+        }
+        // Everything that we write fails, as at a socket that the peer has closed.
+        let (gone, _) = tokio::io::duplex(1);
+        let ours = Session::server(tokio::io::join(std::io::Cursor::new(sent), gone));
+        let ours = ours.expect("starts");
+        let mut stream = ours.accept().await.expect("a stream");
+        // The write has failed before we start to read.
+        ours.written.cancelled().await;
+        let mut got = Vec::new();
+        let all = stream.read_to_end(&mut got);
+        tokio::time::timeout(PATIENCE, all).await.expect("ends").expect("reads");
+        assert_eq!(got, data);
     }
 
     #[tokio::test]
