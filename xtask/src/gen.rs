@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+mod docs;
 mod kinds;
 mod schema;
 
@@ -36,6 +37,24 @@ pub fn run(check: bool) -> Result<()> {
             std::fs::write(&path, text).with_context(|| path.display().to_string())?;
             println!("{name}: written");
         }
+    }
+    documentation(&root.join("crates/api/tables/docs.z"), check)
+}
+
+/// The blob of descriptions; compared by its text, for compressors differ.
+fn documentation(path: &Path, check: bool) -> Result<()> {
+    let Some(text) = docs::text()? else {
+        println!("docs.z: skipped: the source of k8s-openapi is not here");
+        return Ok(());
+    };
+    let old = std::fs::read(path).unwrap_or_default();
+    if docs::unpack(&old) == text {
+        println!("docs.z: up to date");
+    } else if check {
+        bail!("{} is stale: run `cargo run -p xtask -- gen`", path.display());
+    } else {
+        std::fs::write(path, docs::pack(&text)?).with_context(|| path.display().to_string())?;
+        println!("docs.z: written");
     }
     Ok(())
 }

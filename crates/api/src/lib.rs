@@ -9,6 +9,7 @@ pub mod codec;
 pub mod convert;
 pub mod default;
 pub mod discovery;
+pub mod docs;
 pub mod entry;
 pub mod intstr;
 pub mod kinds;

@@ -4,6 +4,9 @@
 //! stored version of an object, whatever version the client asked for. Not here: the columns of
 //! custom resources, watching, negotiation.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -170,7 +173,24 @@ fn definitions(printer: &columns::Printer) -> Value {
         .collect()
 }
 
-/// A description: a text as it is, or that of a field, which the documents do not carry yet.
+/// The fields' texts that columns show, read when a table is first asked for.
+static TEXTS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
+    let docs = crate::docs::Docs::load();
+    let of = |reference: &'static str| {
+        let (ty, field) = reference.split_once('/')?;
+        let ty = match ty.strip_prefix('@')? {
+            "M" => "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta".to_owned(),
+            ty => format!("io.k8s.api.{ty}"),
+        };
+        Some((reference, docs.of_field(&ty, field)))
+    };
+    columns::descriptions().filter_map(of).collect()
+});
+
+/// A description: a text as it is, or that of a field (`@type/field`).
 fn describe(description: &'static str) -> &'static str {
-    if description.starts_with('@') { "" } else { description }
+    if !description.starts_with('@') {
+        return description;
+    }
+    TEXTS.get(description).map_or("", String::as_str)
 }

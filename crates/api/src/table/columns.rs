@@ -1,6 +1,7 @@
 //! What is printed of each kind: its columns, each with how its cell is read.
 //!
-//! A description is a text, or `@type/field` for what the field's own documentation says. Not here:
+//! A description is a text (some are older than the served versions: upstream prints those of the
+//! beta that a kind once was), or `@type/field` for what the field's own documentation says. Not here:
 //! cells that need more than a path (`format`, `network`, `pod`,
 //! `hpa`).
 
@@ -99,6 +100,11 @@ pub fn of(group: &str, kind: &str) -> &'static Printer {
     // Events are the same in both of their groups.
     let group = if kind == "Event" { "" } else { group };
     PRINTERS.iter().find(|p| p.kind == kind && p.group == group).unwrap_or(&FALLBACK)
+}
+
+/// What all columns say of themselves.
+pub fn descriptions() -> impl Iterator<Item = &'static str> {
+    std::iter::once(&FALLBACK).chain(PRINTERS).flat_map(|p| p.columns).map(|c| c.description)
 }
 
 #[rustfmt::skip]
@@ -317,7 +323,7 @@ static PRINTERS: &[Printer] = &[
     ] },
     Printer { group: "rbac.authorization.k8s.io", kind: "RoleBinding", whole: None, surplus: None, columns: &[
         NAME,
-        text("Role", Cell::KindName("roleRef"), "@rbac.v1.RoleBinding/roleRef"),
+        text("Role", Cell::KindName("roleRef"), "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error."),
         AGE,
         text("Users", Cell::Of(format::users), "Users in the roleBinding").wide(),
         text("Groups", Cell::Of(format::groups), "Groups in the roleBinding").wide(),
@@ -325,7 +331,7 @@ static PRINTERS: &[Printer] = &[
     ] },
     Printer { group: "rbac.authorization.k8s.io", kind: "ClusterRoleBinding", whole: None, surplus: None, columns: &[
         NAME,
-        text("Role", Cell::KindName("roleRef"), "@rbac.v1.ClusterRoleBinding/roleRef"),
+        text("Role", Cell::KindName("roleRef"), "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error."),
         AGE,
         text("Users", Cell::Of(format::users), "Users in the clusterRoleBinding").wide(),
         text("Groups", Cell::Of(format::groups), "Groups in the clusterRoleBinding").wide(),
@@ -334,10 +340,10 @@ static PRINTERS: &[Printer] = &[
     Printer { group: "certificates.k8s.io", kind: "CertificateSigningRequest", whole: None, surplus: None, columns: &[
         NAME,
         AGE,
-        text("SignerName", Cell::Text("spec.signerName", "<none>"), "@certificates.v1.CertificateSigningRequestSpec/signerName"),
-        text("Requestor", Cell::Text("spec.username", ""), "@certificates.v1.CertificateSigningRequestSpec/request"),
+        text("SignerName", Cell::Text("spec.signerName", "<none>"), "Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. If empty, it will be defaulted:\n 1. If it's a kubelet client certificate, it is assigned\n    \"kubernetes.io/kube-apiserver-client-kubelet\".\n 2. If it's a kubelet serving certificate, it is assigned\n    \"kubernetes.io/kubelet-serving\".\n 3. Otherwise, it is assigned \"kubernetes.io/legacy-unknown\".\nDistribution of trust for signers happens out of band. You can select on this field using `spec.signerName`."),
+        text("Requestor", Cell::Text("spec.username", ""), "Base64-encoded PKCS#10 CSR data"),
         text("RequestedDuration", Cell::Of(format::csr_duration), "@certificates.v1.CertificateSigningRequestSpec/expirationSeconds"),
-        text("Condition", Cell::Of(format::csr_condition), "@certificates.v1.CertificateSigningRequestStatus/conditions"),
+        text("Condition", Cell::Of(format::csr_condition), "Conditions applied to the request, such as approval or denial."),
     ] },
     Printer { group: "certificates.k8s.io", kind: "ClusterTrustBundle", whole: None, surplus: None, columns: &[
         NAME,
