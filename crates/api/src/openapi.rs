@@ -1,23 +1,29 @@
-//! OpenAPI documents of the built-in kinds, made from the tables when they are asked for.
+//! OpenAPI documents, made from the tables when they are asked for.
 //!
-//! Version 3 has a document a group and version; version 2 is one for all. Descriptions are not in
-//! them yet. Not here: custom resources and aggregated APIs, caching.
+//! Version 3 has a document a group and version; version 2 is one for all. Custom resources have
+//! rows like any other, and bring their schemas. Not here: aggregated APIs, caching.
+
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::discovery::Group;
+use crate::docs::Docs;
 use crate::kinds::{self, Kind};
+use schemas::Schemas;
 
 mod operation;
+mod parameter;
 mod paths;
 pub mod proto;
 mod schemas;
 
 /// The form of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub enum Form {
+    /// Swagger 2.0: one document for all.
     V2,
+    /// OpenAPI 3.0: a document a group and version.
     V3,
 }
 
@@ -49,27 +55,182 @@ const UNSERVED: [(&str, &str); 24] = [
     ("storage.k8s.io", "v1alpha1"),
 ];
 
-/// `/openapi/v3`: where each document is, with a hash by which clients cache it.
-pub fn v3_index(groups: &[Group]) -> Value {
-    let mut paths = Map::new();
-    let mut put = |path: String| {
-        let url = format!("/openapi/v3/{path}?hash={}", hash(&path));
-        paths.insert(path, json!({"serverRelativeURL": url}));
-    };
-    for fixed in
-        [".well-known/openid-configuration", "api", "apis", "logs", "openid/v1/jwks", "version"]
-    {
-        put(fixed.to_owned());
+/// What documents are made of.
+pub struct Documents<'a> {
+    /// The served resources, in the order of discovery; custom ones too.
+    pub kinds: &'a [&'a Kind],
+    /// The schemas of types that the schema table does not have.
+    pub schema: &'a dyn Fn(&str, Form) -> Option<Value>,
+    /// What such schemas of a group and version depend on, for hashes.
+    pub revision: &'a dyn Fn(&str, &str) -> String,
+}
+
+/// Documents that every server has.
+const FIXED: [&str; 6] =
+    [".well-known/openid-configuration", "api", "apis", "logs", "openid/v1/jwks", "version"];
+
+/// What every document depends on: this program.
+static BASE: LazyLock<Sha256> = LazyLock::new(|| {
+    let mut sum = Sha256::new();
+    for part in [
+        env!("CARGO_PKG_VERSION").as_bytes(),
+        include_bytes!("../tables/schema.txt"),
+        include_bytes!("../tables/kinds.txt"),
+        crate::docs::blob(),
+    ] {
+        sum.update(part);
     }
-    for group in groups {
-        if !group.name.is_empty() {
-            put(format!("apis/{}", group.name));
+    sum
+});
+
+impl Documents<'_> {
+    /// The paths of all documents of version 3.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = FIXED.map(str::to_owned).to_vec();
+        for (group, version) in self.versions() {
+            let of_group = format!("apis/{group}");
+            if !group.is_empty() && !paths.contains(&of_group) {
+                paths.push(of_group);
+            }
+            paths.push(document_path(group, version));
         }
-        for version in &group.versions {
-            put(document_path(&group.name, &version.version));
-        }
+        paths
     }
-    json!({"paths": paths})
+
+    /// Groups with their versions, in order.
+    fn versions(&self) -> Vec<(&str, &str)> {
+        let mut versions: Vec<(&str, &str)> = Vec::new();
+        for kind in self.kinds {
+            if !versions.contains(&(kind.group, kind.version)) {
+                versions.push((kind.group, kind.version));
+            }
+        }
+        versions
+    }
+
+    fn of(&self, group: &str, version: &str) -> Vec<&Kind> {
+        let mut kinds = self.kinds.to_vec();
+        kinds.retain(|kind| (kind.group, kind.version) == (group, version));
+        kinds
+    }
+
+    /// `/openapi/v3`: where each document is, with a hash by which clients cache it.
+    pub fn index(&self) -> Value {
+        let mut paths = Map::new();
+        for path in self.paths() {
+            let url = format!("/openapi/v3/{path}?hash={}", self.hash(&path));
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+        json!({"paths": paths})
+    }
+
+    /// The hash of a document of version 3, without making it.
+    pub fn hash(&self, path: &str) -> String {
+        let of = version_of(path);
+        self.sum(path, |group, version| of == Some((group, version)))
+    }
+
+    /// The hash of what all versions have a part in; `form` tells such documents apart.
+    pub fn hash_of_all(&self, form: &str) -> String {
+        self.sum(form, |_, _| true)
+    }
+
+    fn sum(&self, name: &str, counts: impl Fn(&str, &str) -> bool) -> String {
+        let mut sum = BASE.clone();
+        sum.update(name);
+        for (group, version) in self.versions() {
+            if !counts(group, version) {
+                continue;
+            }
+            for kind in self.of(group, version) {
+                sum.update(format!("\n{group}/{version}/{}", kind.plural));
+            }
+            sum.update((self.revision)(group, version));
+        }
+        sum.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    /// A document of version 3, by its path in the index (`apis/apps/v1`); `None` for other paths.
+    pub fn v3(&self, path: &str) -> Option<Value> {
+        let mut paths = Map::new();
+        let version = version_of(path);
+        match path {
+            "api" => paths::core_versions(&mut paths, Form::V3),
+            "apis" => paths::groups(&mut paths, Form::V3),
+            "version" => paths::version(&mut paths, Form::V3),
+            "logs" => paths::logs(&mut paths, Form::V3),
+            ".well-known/openid-configuration" => paths::well_known(&mut paths, Form::V3),
+            "openid/v1/jwks" => paths::keys(&mut paths, Form::V3),
+            _ => match version {
+                Some((group, version)) => {
+                    let of = self.of(group, version);
+                    if of.is_empty() {
+                        return None;
+                    }
+                    paths::group_version(&mut paths, group, version, &of, Form::V3);
+                }
+                None => {
+                    let group = path.strip_prefix("apis/")?;
+                    self.kinds.iter().find(|kind| kind.group == group)?;
+                    paths::group(&mut paths, group, Form::V3);
+                }
+            },
+        }
+        let every = |kind: &'static str| {
+            let mut of = vec![("", "v1")];
+            of.extend(version.filter(|v| *v != ("", "v1")));
+            schemas::gvk_list(of.into_iter().map(|(group, version)| (group, version, kind)))
+        };
+        let schemas = self.schemas(&Value::Object(paths.clone()), Form::V3, &every);
+        let mut components = Map::new();
+        if !schemas.is_empty() {
+            components.insert("schemas".into(), schemas.into());
+        }
+        components.insert("securitySchemes".into(), security());
+        Some(json!({
+            "openapi": "3.0.0", "info": info(), "paths": paths, "components": components,
+        }))
+    }
+
+    /// The document of version 2.
+    pub fn v2(&self) -> Value {
+        let mut paths = Map::new();
+        paths::core_versions(&mut paths, Form::V2);
+        paths::groups(&mut paths, Form::V2);
+        paths::version(&mut paths, Form::V2);
+        paths::logs(&mut paths, Form::V2);
+        paths::keys(&mut paths, Form::V2);
+        paths::well_known(&mut paths, Form::V2);
+        for (group, version) in self.versions() {
+            if !group.is_empty() && !paths.contains_key(&paths::group_path(group)) {
+                paths::group(&mut paths, group, Form::V2);
+            }
+            let of = self.of(group, version);
+            paths::group_version(&mut paths, group, version, &of, Form::V2);
+        }
+        let parameters = parameter::shared();
+        let every = |kind: &'static str| {
+            let known = kinds::all().iter().map(|k| (k.group, k.version)).chain(UNSERVED);
+            schemas::gvk_list(known.map(|(group, version)| (group, version, kind)))
+        };
+        let roots = json!([paths, parameters]);
+        let definitions = self.schemas(&roots, Form::V2, &every);
+        json!({
+            "swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions,
+            "parameters": parameters, "securityDefinitions": security(),
+            "security": [{"BearerToken": []}],
+        })
+    }
+
+    fn schemas(
+        &self,
+        roots: &Value,
+        form: Form,
+        every: &dyn Fn(&'static str) -> Value,
+    ) -> Map<String, Value> {
+        let docs = Docs::load();
+        schemas::closure(roots, &Schemas { form, docs, every, other: self.schema })
+    }
 }
 
 /// Where the document of a version is, under `/openapi/v3/`.
@@ -77,95 +238,13 @@ fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// The hash of a document, without making it: it depends on the tables and the path alone.
-pub fn hash(path: &str) -> String {
-    let mut sum = Sha256::new();
-    for part in [
-        env!("CARGO_PKG_VERSION"),
-        include_str!("../tables/schema.txt"),
-        include_str!("../tables/kinds.txt"),
-        path,
-    ] {
-        sum.update(part.as_bytes());
+/// The group and version whose document is at a path.
+fn version_of(path: &str) -> Option<(&str, &str)> {
+    match path.split_once('/')? {
+        ("api", version) => Some(("", version)),
+        ("apis", rest) => rest.split_once('/'),
+        _ => None,
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-/// A document of version 3, by its path in the index (`apis/apps/v1`); `None` for other paths, and
-/// for versions that the table does not have.
-pub fn v3_document(path: &str) -> Option<Value> {
-    let mut paths = Map::new();
-    let mut version = None;
-    match path.split('/').collect::<Vec<_>>().as_slice() {
-        ["api"] => paths::core_versions(&mut paths, Form::V3),
-        ["apis"] => paths::groups(&mut paths, Form::V3),
-        ["version"] => paths::version(&mut paths, Form::V3),
-        ["logs"] => paths::logs(&mut paths, Form::V3),
-        [".well-known", "openid-configuration"] => paths::well_known(&mut paths, Form::V3),
-        ["openid", "v1", "jwks"] => paths::keys(&mut paths, Form::V3),
-        ["apis", group] if kinds::all().iter().any(|k| k.group == *group) => {
-            paths::group(&mut paths, group, Form::V3);
-        }
-        ["api", v] if *v == "v1" => version = Some(("", *v)),
-        ["apis", group, v] => version = Some((*group, *v)),
-        _ => return None,
-    }
-    if let Some((group, version)) = version {
-        let of: Vec<&Kind> = kinds::all()
-            .iter()
-            .filter(|kind| (kind.group, kind.version) == (group, version))
-            .collect();
-        if of.is_empty() {
-            return None;
-        }
-        paths::group_version(&mut paths, group, version, &of, Form::V3);
-    }
-    let mut components = Map::new();
-    let schemas = schemas::closure(&Value::Object(paths.clone()), Form::V3, |_, kind| {
-        let mut of = vec![("", "v1")];
-        of.extend(version.filter(|v| *v != ("", "v1")));
-        schemas::gvk_list(of.into_iter().map(|(group, version)| (group, version, kind)))
-    });
-    if !schemas.is_empty() {
-        components.insert("schemas".into(), schemas.into());
-    }
-    components.insert("securitySchemes".into(), security());
-    Some(json!({
-        "openapi": "3.0.0", "info": info(), "paths": paths, "components": components,
-    }))
-}
-
-/// The document of version 2, of the kinds that are served.
-pub fn v2(serves: impl Fn(&Kind) -> bool) -> Value {
-    let mut paths = Map::new();
-    paths::core_versions(&mut paths, Form::V2);
-    paths::groups(&mut paths, Form::V2);
-    paths::version(&mut paths, Form::V2);
-    paths::logs(&mut paths, Form::V2);
-    paths::keys(&mut paths, Form::V2);
-    paths::well_known(&mut paths, Form::V2);
-    let served: Vec<&Kind> = kinds::all().iter().filter(|kind| serves(kind)).collect();
-    let mut versions: Vec<(&str, &str)> = served.iter().map(|k| (k.group, k.version)).collect();
-    versions.dedup();
-    for (at, (group, version)) in versions.iter().enumerate() {
-        if !group.is_empty() && versions[..at].iter().all(|(g, _)| g != group) {
-            paths::group(&mut paths, group, Form::V2);
-        }
-        let of: Vec<&Kind> = served
-            .iter()
-            .copied()
-            .filter(|kind| (kind.group, kind.version) == (*group, *version))
-            .collect();
-        paths::group_version(&mut paths, group, version, &of, Form::V2);
-    }
-    let definitions = schemas::closure(&Value::Object(paths.clone()), Form::V2, |_, kind| {
-        let known = kinds::all().iter().map(|k| (k.group, k.version)).chain(UNSERVED);
-        schemas::gvk_list(known.map(|(group, version)| (group, version, kind)))
-    });
-    json!({
-        "swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions,
-        "securityDefinitions": security(), "security": [{"BearerToken": []}],
-    })
 }
 
 fn info() -> Value {

@@ -3,39 +3,19 @@
 use serde_json::{Map, Value, json};
 
 use super::Form;
-
-/// Query parameters that are not texts.
-const TYPES: [(&str, &str); 21] = [
-    ("allowWatchBookmarks", "boolean"),
-    ("follow", "boolean"),
-    ("force", "boolean"),
-    ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
-    ("insecureSkipTLSVerifyBackend", "boolean"),
-    ("limit", "integer"),
-    ("limitBytes", "integer"),
-    ("orphanDependents", "boolean"),
-    ("ports", "integer"),
-    ("previous", "boolean"),
-    ("sendInitialEvents", "boolean"),
-    ("sinceSeconds", "integer"),
-    ("stderr", "boolean"),
-    ("stdin", "boolean"),
-    ("stdout", "boolean"),
-    ("tailLines", "integer"),
-    ("timeoutSeconds", "integer"),
-    ("timestamps", "boolean"),
-    ("tty", "boolean"),
-    ("watch", "boolean"),
-];
+use super::parameter::{self, parameter};
 
 /// An operation before it takes a document's form.
 pub struct Operation<'a> {
     pub method: &'a str,
     pub id: String,
+    /// A line for people; may be empty.
+    pub summary: String,
     pub tag: &'a str,
     /// Its name, with group, version and kind.
     pub action: Option<(&'static str, (&'a str, &'a str, &'a str))>,
+    /// The subresource or action in whose sense parameters are meant.
+    pub sense: &'a str,
     /// Names, and whether they are in the path.
     pub parameters: Vec<(&'a str, bool)>,
     pub consumes: &'a [&'a str],
@@ -50,7 +30,8 @@ pub struct Operation<'a> {
 impl Operation<'_> {
     /// A document at a fixed place.
     pub fn fixed<'a>(
-        id: String,
+        id: &str,
+        summary: &str,
         tag: &'a str,
         consumes: &'a [&'a str],
         produces: &'a [&'a str],
@@ -58,9 +39,11 @@ impl Operation<'_> {
     ) -> Operation<'a> {
         Operation {
             method: "get",
-            id,
+            id: id.to_owned(),
+            summary: summary.to_owned(),
             tag,
             action: None,
+            sense: "",
             parameters: Vec::new(),
             consumes,
             body: None,
@@ -72,6 +55,9 @@ impl Operation<'_> {
 
     fn value(&self, form: Form, shared: &[(&str, bool)]) -> Value {
         let mut map = Map::new();
+        if !self.summary.is_empty() {
+            map.insert("description".into(), self.summary.as_str().into());
+        }
         map.insert("operationId".into(), self.id.as_str().into());
         map.insert("tags".into(), json!([self.tag]));
         if let Some((action, (group, version, kind))) = self.action {
@@ -83,15 +69,10 @@ impl Operation<'_> {
         }
         let mut parameters = Vec::new();
         if let (Form::V2, Some((body, required))) = (form, &self.body) {
-            let mut parameter =
-                json!({"in": "body", "name": "body", "schema": form.reference(body)});
-            if *required {
-                parameter["required"] = true.into();
-            }
-            parameters.push(parameter);
+            parameters.push(parameter::body(body, *required));
         }
         let own = self.parameters.iter().filter(|p| !shared.contains(p));
-        parameters.extend(own.map(|(name, in_path)| parameter(name, *in_path, form)));
+        parameters.extend(own.map(|(name, in_path)| self.parameter(name, *in_path, form)));
         if !parameters.is_empty() {
             map.insert("parameters".into(), parameters.into());
         }
@@ -138,27 +119,15 @@ impl Operation<'_> {
         }
         map.into()
     }
+
+    fn parameter(&self, name: &str, in_path: bool, form: Form) -> Value {
+        let kind = self.action.map_or("", |(_, (_, _, kind))| kind);
+        parameter(name, in_path, self.sense, kind, form)
+    }
 }
 
 fn content(media: &[&str], schema: &Value) -> Value {
     media.iter().map(|m| ((*m).to_owned(), json!({"schema": schema}))).collect::<Map<_, _>>().into()
-}
-
-fn parameter(name: &str, in_path: bool, form: Form) -> Value {
-    let kind = TYPES.iter().find(|(n, _)| *n == name && !in_path).map_or("string", |(_, t)| *t);
-    let place = if in_path { "path" } else { "query" };
-    let mut map = json!({"in": place, "name": name});
-    match form {
-        Form::V2 => {
-            map["type"] = kind.into();
-            map["uniqueItems"] = true.into();
-        }
-        Form::V3 => map["schema"] = json!({"type": kind, "uniqueItems": true}),
-    }
-    if in_path {
-        map["required"] = true.into();
-    }
-    map
 }
 
 /// Puts a path with its operations; what they all take is said once.
@@ -176,7 +145,7 @@ pub fn put(paths: &mut Map<String, Value>, path: &str, operations: &[Operation],
     }
     if !shared.is_empty() {
         let mut shared: Vec<Value> =
-            shared.iter().map(|(name, in_path)| parameter(name, *in_path, form)).collect();
+            shared.iter().map(|(name, in_path)| first.parameter(name, *in_path, form)).collect();
         shared.sort_by_key(|p| p["name"].to_string());
         item.insert("parameters".into(), shared.into());
     }

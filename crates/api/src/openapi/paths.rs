@@ -138,20 +138,22 @@ impl Action {
     }
 }
 
+const VERSIONS: &str = "get available API versions";
+
 const THREE: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// `/api/`.
 pub fn core_versions(paths: &mut Map<String, Value>, form: Form) {
     let answer = format!("{META}.APIVersions");
-    let get = Operation::fixed("getCoreAPIVersions".into(), "core", &THREE, &THREE, answer);
+    let get = Operation::fixed("getCoreAPIVersions", VERSIONS, "core", &THREE, &THREE, answer);
     put(paths, "/api/", &[get], form);
 }
 
 /// `/apis/`.
 pub fn groups(paths: &mut Map<String, Value>, form: Form) {
     let answer = format!("{META}.APIGroupList");
-    let get = Operation::fixed("getAPIVersions".into(), "apis", &THREE, &THREE, answer);
+    let get = Operation::fixed("getAPIVersions", VERSIONS, "apis", &THREE, &THREE, answer);
     put(paths, "/apis/", &[get], form);
 }
 
@@ -159,42 +161,53 @@ pub fn groups(paths: &mut Map<String, Value>, form: Form) {
 pub fn version(paths: &mut Map<String, Value>, form: Form) {
     let json = ["application/json"];
     let answer = "io.k8s.apimachinery.pkg.version.Info".to_owned();
-    let get = Operation::fixed("getCodeVersion".into(), "version", &json, &json, answer);
+    let what = "get the version information for this server";
+    let get = Operation::fixed("getCodeVersion", what, "version", &json, &json, answer);
     put(paths, "/version/", &[get], form);
 }
 
 /// `/logs/`.
 pub fn logs(paths: &mut Map<String, Value>, form: Form) {
-    let list = Operation::fixed("logFileListHandler".into(), "logs", &[], &[], String::new());
+    let list = Operation::fixed("logFileListHandler", "", "logs", &[], &[], String::new());
     put(paths, "/logs/", &[list], form);
-    let mut file = Operation::fixed("logFileHandler".into(), "logs", &[], &[], String::new());
+    let mut file = Operation::fixed("logFileHandler", "", "logs", &[], &[], String::new());
     file.parameters = vec![("logpath", true)];
     put(paths, "/logs/{logpath}", &[file], form);
 }
 
 /// `/openid/v1/jwks/`.
 pub fn keys(paths: &mut Map<String, Value>, form: Form) {
-    let id = "getServiceAccountIssuerOpenIDKeyset".to_owned();
+    let id = "getServiceAccountIssuerOpenIDKeyset";
+    let what = "get service account issuer OpenID JSON Web Key Set (contains public token \
+                verification keys)";
     let produces = ["application/jwk-set+json"];
-    let get = Operation::fixed(id, "openid", &[], &produces, String::new());
+    let get = Operation::fixed(id, what, "openid", &[], &produces, String::new());
     put(paths, "/openid/v1/jwks/", &[get], form);
 }
 
 /// `/.well-known/openid-configuration/`.
 pub fn well_known(paths: &mut Map<String, Value>, form: Form) {
-    let id = "getServiceAccountIssuerOpenIDConfiguration".to_owned();
+    let id = "getServiceAccountIssuerOpenIDConfiguration";
+    let what =
+        "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'";
     let produces = ["application/json"];
-    let get = Operation::fixed(id, "WellKnown", &[], &produces, String::new());
+    let get = Operation::fixed(id, what, "WellKnown", &[], &produces, String::new());
     put(paths, "/.well-known/openid-configuration/", &[get], form);
 }
 
 /// `/apis/<group>/`.
+pub fn group_path(group: &str) -> String {
+    format!("/apis/{group}/")
+}
+
+/// The versions of a group.
 pub fn group(paths: &mut Map<String, Value>, group: &str, form: Form) {
     let name = pascal(group);
     let tag = lower_first(&name);
     let id = format!("get{name}APIGroup");
-    let get = Operation::fixed(id, &tag, &THREE, &THREE, format!("{META}.APIGroup"));
-    put(paths, &format!("/apis/{group}/"), &[get], form);
+    let (what, answer) = ("get information of a group", format!("{META}.APIGroup"));
+    let get = Operation::fixed(&id, what, &tag, &THREE, &THREE, answer);
+    put(paths, &group_path(group), &[get], form);
 }
 
 /// `flowcontrol.apiserver.k8s.io` → `FlowcontrolApiserver`; the core group is `Core`.
@@ -232,7 +245,8 @@ pub fn group_version(
     let name = format!("{}{}", pascal(group), upper_first(version));
     let tag = format!("{}_{version}", lower_first(&pascal(group)));
     let id = format!("get{name}APIResources");
-    let get = Operation::fixed(id, &tag, &FOUR, &FOUR, format!("{META}.APIResourceList"));
+    let (what, answer) = ("get available resources", format!("{META}.APIResourceList"));
+    let get = Operation::fixed(&id, what, &tag, &FOUR, &FOUR, answer);
     put(paths, &format!("{base}/"), &[get], form);
     for kind in kinds {
         Writer { kind, base: &base, name: &name, tag: &tag, form }.kind(paths);
@@ -327,13 +341,15 @@ impl Writer<'_> {
         let verb = action.names().1;
         let id = format!("{verb}{}{scope}{}{tail}", self.name, kind.kind);
         let gvk = (kind.group, kind.version, kind.kind);
-        self.build(action, id, place, gvk, kind.type_name, answer)
+        self.build(action, id, "", place, gvk, kind.type_name, answer)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn build<'b>(
         &'b self,
         action: Action,
         id: String,
+        sub: &'b str,
         place: &[&'b str],
         gvk: (&'b str, &'b str, &'b str),
         body: &str,
@@ -343,7 +359,9 @@ impl Writer<'_> {
         Operation {
             method: action.method(),
             id,
+            summary: self.summary(action, sub),
             tag: self.tag,
+            sense: if action == Action::Patch { "patch" } else { sub },
             action: Some((action.names().0, gvk)),
             parameters: place
                 .iter()
@@ -362,6 +380,34 @@ impl Writer<'_> {
             produces: if streams { &WATCHED } else { &FOUR },
             codes: action.codes(),
             answer,
+        }
+    }
+
+    /// What an operation does, for people.
+    fn summary(&self, action: Action, sub: &str) -> String {
+        let kind = self.kind.kind;
+        let part = if sub.is_empty() { String::new() } else { format!("{sub} of ") };
+        match action {
+            Action::List if self.kind.verbs.contains(Verb::Watch) => {
+                format!("list or watch objects of kind {kind}")
+            }
+            Action::List => format!("list objects of kind {kind}"),
+            Action::Get => format!("read {part}the specified {kind}"),
+            Action::Put => format!("replace {part}the specified {kind}"),
+            Action::Patch => format!("partially update {part}the specified {kind}"),
+            Action::Post => format!("create {part}{}{kind}", article(kind)),
+            Action::Delete => format!("delete {}{kind}", article(kind)),
+            Action::DeleteCollection => format!("delete collection of {kind}"),
+            Action::WatchList => format!(
+                "watch individual changes to a list of {kind}. deprecated: use the 'watch' \
+                 parameter with a list operation instead."
+            ),
+            Action::Watch => format!(
+                "watch changes to an object of kind {kind}. deprecated: use the 'watch' parameter \
+                 with a list operation instead, filtered to a single item with the \
+                 'fieldSelector' parameter."
+            ),
+            Action::Connect => String::new(),
         }
     }
 
@@ -399,7 +445,7 @@ impl Writer<'_> {
             let (kind, verb) = (self.kind.kind, action.names().1);
             let id = format!("{verb}{}{scope}{kind}{tail}", self.name);
             let gvk = (sub.group, sub.version, sub.kind);
-            let mut operation = self.build(action, id, place, gvk, body, body.to_owned());
+            let mut operation = self.build(action, id, sub.name, place, gvk, body, body.to_owned());
             if sub.name == "log" {
                 operation.parameters.extend(LOG.iter().map(|name| (*name, false)));
                 operation.produces = &LOGS;
@@ -429,14 +475,33 @@ impl Writer<'_> {
                 let verb = upper_first(method);
                 let id = format!("connect{}{verb}{scope}{}{name}{tail}", self.name, self.kind.kind);
                 let gvk = (sub.group, sub.version, sub.kind);
-                let mut operation = self.build(Action::Connect, id, place, gvk, "", String::new());
+                let mut operation =
+                    self.build(Action::Connect, id, sub.name, place, gvk, "", String::new());
                 operation.method = method;
+                operation.summary = format!(
+                    "connect {} requests to {} of {}",
+                    method.to_ascii_uppercase(),
+                    sub.name,
+                    self.kind.kind
+                );
+                if sub.name == "proxy" {
+                    operation.sense = self.kind.kind;
+                }
                 operation.parameters.extend(query.iter().map(|name| (*name, false)));
                 operation.produces = &["*/*"];
                 operation
             })
             .collect();
         put(paths, path, &operations, self.form);
+    }
+}
+
+/// `a `, `an `, or nothing before a plural.
+fn article(kind: &str) -> &'static str {
+    match kind.chars().next() {
+        _ if kind.ends_with('s') && !kind.ends_with("ss") => "",
+        Some('A' | 'E' | 'I' | 'O' | 'U') => "an ",
+        _ => "a ",
     }
 }
 

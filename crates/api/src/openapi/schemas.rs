@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Form;
+use crate::docs::Docs;
 use crate::schema::{self, Field, FieldType, Gvk, ListKind, Type};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -24,25 +25,31 @@ impl Form {
     }
 }
 
-/// Every schema that a document refers to, directly or not. `all` names the kinds of types that
-/// are the body of one in each version.
-pub fn closure(
-    root: &Value,
-    form: Form,
-    all: impl Fn(&Type, &'static str) -> Value,
-) -> Map<String, Value> {
+/// Where the schemas of a document come from.
+pub struct Schemas<'a> {
+    pub form: Form,
+    pub docs: Docs,
+    /// The group-version-kinds of types that are the body of one in each version.
+    pub every: &'a dyn Fn(&'static str) -> Value,
+    /// The schemas of types that the table does not have.
+    pub other: &'a dyn Fn(&str, Form) -> Option<Value>,
+}
+
+/// Every schema that a document refers to, directly or not.
+pub fn closure(root: &Value, schemas: &Schemas) -> Map<String, Value> {
+    let form = schemas.form;
     let mut wanted = BTreeSet::new();
     references(root, form, &mut wanted);
-    let mut schemas = Map::new();
+    let mut found = Map::new();
     while let Some(name) = wanted.pop_first() {
-        if schemas.contains_key(&name) {
+        if found.contains_key(&name) {
             continue;
         }
-        let Some(schema) = named(&name, form, &all) else { continue };
+        let Some(schema) = schemas.named(&name) else { continue };
         references(&schema, form, &mut wanted);
-        schemas.insert(name, schema);
+        found.insert(name, schema);
     }
-    schemas
+    found
 }
 
 fn references(value: &Value, form: Form, found: &mut BTreeSet<String>) {
@@ -73,13 +80,66 @@ pub fn gvk_list<'a>(kinds: impl Iterator<Item = (&'a str, &'a str, &'a str)>) ->
         .collect()
 }
 
-/// The schema of a name: of a type in the table, or of one that is a scalar or anything at all.
-fn named(name: &str, form: Form, all: &impl Fn(&Type, &'static str) -> Value) -> Option<Value> {
-    if let Some(ty) = schema::type_of(name) {
-        return Some(message(ty, form, all));
+impl Schemas<'_> {
+    /// The schema of a name: of a type in the table, or of one that is a scalar or anything at all.
+    fn named(&self, name: &str) -> Option<Value> {
+        let mut schema = match schema::type_of(name) {
+            Some(ty) => self.message(ty),
+            None => match scalar(name, self.form) {
+                Some(schema) => schema,
+                None => return (self.other)(name, self.form),
+            },
+        };
+        describe(&mut schema, self.docs.of_type(name));
+        Some(schema)
     }
+
+    fn message(&self, ty: &Type) -> Value {
+        let mut map = Map::new();
+        map.insert("type".into(), "object".into());
+        let property = |field: &Field| {
+            let mut value = property(field, self.form);
+            describe(&mut value, self.docs.of_field(ty.name, field.name));
+            (field.name.to_owned(), value)
+        };
+        let properties: Map<String, Value> = ty.fields.iter().map(property).collect();
+        if !properties.is_empty() {
+            map.insert("properties".into(), properties.into());
+        }
+        let required: Vec<&str> = ty.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+        if !required.is_empty() {
+            map.insert("required".into(), required.into());
+        }
+        if ty.atomic {
+            map.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        match &ty.gvk {
+            Gvk::None => {}
+            Gvk::Of(list) => {
+                map.insert(
+                    "x-kubernetes-group-version-kind".into(),
+                    gvk_list(list.iter().copied()),
+                );
+            }
+            Gvk::All => {
+                let every = (self.every)(ty.short());
+                map.insert("x-kubernetes-group-version-kind".into(), every);
+            }
+        }
+        if let Some(unions) = ty.unions.and_then(|json| serde_json::from_str(json).ok()) {
+            map.insert("x-kubernetes-unions".into(), unions);
+        }
+        map.into()
+    }
+}
+
+/// The schema of a type that is a scalar, or anything at all.
+fn scalar(name: &str, form: Form) -> Option<Value> {
     let v3 = form == Form::V3;
-    let short = name.rsplit('.').next()?;
+    let (package, short) = name.rsplit_once('.')?;
+    if !package.starts_with("io.k8s.") {
+        return None;
+    }
     Some(match short {
         "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
         "Quantity" if v3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -97,34 +157,10 @@ fn named(name: &str, form: Form, all: &impl Fn(&Type, &'static str) -> Value) ->
     })
 }
 
-fn message(ty: &Type, form: Form, all: &impl Fn(&Type, &'static str) -> Value) -> Value {
-    let mut map = Map::new();
-    map.insert("type".into(), "object".into());
-    let properties: Map<String, Value> =
-        ty.fields.iter().map(|f| (f.name.to_owned(), property(f, form))).collect();
-    if !properties.is_empty() {
-        map.insert("properties".into(), properties.into());
+fn describe(schema: &mut Value, text: String) {
+    if !text.is_empty() {
+        schema["description"] = text.into();
     }
-    let required: Vec<&str> = ty.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
-    if !required.is_empty() {
-        map.insert("required".into(), required.into());
-    }
-    if ty.atomic {
-        map.insert("x-kubernetes-map-type".into(), "atomic".into());
-    }
-    match &ty.gvk {
-        Gvk::None => {}
-        Gvk::Of(list) => {
-            map.insert("x-kubernetes-group-version-kind".into(), gvk_list(list.iter().copied()));
-        }
-        Gvk::All => {
-            map.insert("x-kubernetes-group-version-kind".into(), all(ty, ty.short()));
-        }
-    }
-    if let Some(unions) = ty.unions.and_then(|json| serde_json::from_str(json).ok()) {
-        map.insert("x-kubernetes-unions".into(), unions);
-    }
-    map.into()
 }
 
 fn property(field: &Field, form: Form) -> Value {

@@ -3,8 +3,7 @@
 //! Documents are made when they are asked for; clients keep them by their hash. Not here: the
 //! documents (`api::openapi`).
 
-use api::discovery;
-use api::openapi as documents;
+use api::openapi::Documents;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::edge::respond::{self, Reply};
@@ -17,8 +16,10 @@ const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pro
 
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
-    let serves = |kind: &api::kinds::Kind| {
-        server.served.find(kind.group, kind.version, kind.plural).is_some()
+    let documents = Documents {
+        kinds: server.served.all(),
+        schema: &|_, _| None,
+        revision: &|_, _| String::new(),
     };
     match path {
         "/openapi/v2" => {
@@ -33,11 +34,11 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
                 return Some(empty(StatusCode::NOT_ACCEPTABLE));
             };
             // Each form has a hash of its own.
-            let hash = documents::hash(&format!("v2 {media} {}", all_served(server)));
+            let hash = documents.hash_of_all(media);
             let mut reply = tagged(request, &hash, || {
-                let document = documents::v2(serves);
+                let document = documents.v2();
                 if media == PROTO {
-                    documents::proto::encode(&document).into()
+                    api::openapi::proto::encode(&document).into()
                 } else {
                     crate::codec::json_line(&document)
                 }
@@ -49,17 +50,16 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
         }
         // A slash at the end is another path here.
         "/openapi/v3" if !request.info.path.ends_with('/') => {
-            let groups = discovery::builtin(serves);
-            let hash = documents::hash(&format!("v3 {}", all_served(server)));
-            Some(tagged(request, &hash, || crate::codec::json_line(&documents::v3_index(&groups))))
+            let hash = documents.hash_of_all("v3");
+            Some(tagged(request, &hash, || crate::codec::json_line(&documents.index())))
         }
         "/openapi/v3" => Some(empty(StatusCode::NOT_FOUND)),
         _ => {
             let path = path.strip_prefix("/openapi/v3/")?;
-            if !is_served(server, path) {
+            if !documents.paths().iter().any(|known| known == path) {
                 return Some(empty(StatusCode::NOT_FOUND));
             }
-            let hash = documents::hash(path);
+            let hash = documents.hash(path);
             let asked = request.params.get("hash");
             if !asked.is_empty() && asked != hash {
                 let mut reply = empty(StatusCode::MOVED_PERMANENTLY);
@@ -70,7 +70,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
                 return Some(reply);
             }
             let mut reply = tagged(request, &hash, || {
-                crate::codec::json_line(&documents::v3_document(path).unwrap_or_default())
+                crate::codec::json_line(&documents.v3(path).unwrap_or_default())
             });
             if !asked.is_empty() {
                 // The hash is part of the address: what it names never changes.
@@ -79,27 +79,6 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
             }
             Some(reply)
         }
-    }
-}
-
-/// What documents over all groups depend on besides the tables.
-fn all_served(server: &Server) -> String {
-    let groups = server.served.groups().into_iter();
-    groups.map(|group| format!("{group}={} ", server.served.versions(group).join(","))).collect()
-}
-
-/// Whether the index has the document.
-fn is_served(server: &Server, path: &str) -> bool {
-    match path.split('/').collect::<Vec<_>>().as_slice() {
-        ["api" | "apis" | "logs" | "version"]
-        | ["openid", "v1", "jwks"]
-        | [".well-known", "openid-configuration"] => true,
-        ["api", version] => server.served.versions("").contains(version),
-        ["apis", group] => !group.is_empty() && !server.served.versions(group).is_empty(),
-        ["apis", group, version] => {
-            !group.is_empty() && server.served.versions(group).contains(version)
-        }
-        _ => false,
     }
 }
 
