@@ -120,6 +120,18 @@ pub enum Refusal {
     Gvk,
 }
 
+/// A feature gate that is off by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// As in `ClusterTrustBundle`.
+    pub name: &'static str,
+    /// `alpha` or `beta`.
+    pub stage: &'static str,
+}
+
+/// The minor release of version 1 whose API this is.
+const MINOR: u32 = 36;
+
 /// One resource of one version of a group.
 #[derive(Debug)]
 pub struct Kind {
@@ -149,6 +161,10 @@ pub struct Kind {
     pub storage: (&'static str, &'static str),
     /// Whether it is served without being asked for by `--runtime-config`.
     pub default_served: bool,
+    /// The feature gate, off by default, that it needs besides.
+    pub gate: Option<Gate>,
+    /// The releases that deprecate and remove it, and what takes its place.
+    ends: &'static str,
     /// Published by discovery; empty for what is not stored.
     pub storage_hash: &'static str,
     /// Whether a deletion answers with the object (else with a status).
@@ -189,6 +205,23 @@ impl Kind {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// What clients of a deprecated version are told; `None` while it is not deprecated.
+    pub fn deprecation(&self) -> Option<String> {
+        let mut parts = self.ends.split(',').map(|part| part.trim_matches('.'));
+        let since: u32 = parts.next()?.parse().ok().filter(|since| *since <= MINOR)?;
+        let mut text = format!("{} {} is deprecated in v1.{since}+", self.api_version(), self.kind);
+        match parts.next() {
+            Some(removed) if !removed.is_empty() => {
+                text.push_str(&format!(", unavailable in v1.{removed}+"));
+            }
+            _ => {}
+        }
+        if let Some((version, kind)) = parts.next().and_then(|other| other.rsplit_once('/')) {
+            text.push_str(&format!("; use {version} {kind}"));
+        }
+        Some(text)
     }
 
     /// The kind of its lists: `PodList`.

@@ -25,7 +25,10 @@ fn defaults_are_upstreams() {
 fn everything_is_upstreams() {
     let Some(dir) = shared::dir() else { return };
     let dir = dir.join("discovery");
-    let all = RuntimeConfig::parse("api/all=true").unwrap();
+    let on = |names: &[&str]| -> Vec<(String, bool)> {
+        names.iter().map(|name| ((*name).to_owned(), true)).collect()
+    };
+    let all = RuntimeConfig::new(&on(&["api/all"]), &on(&["AllAlpha", "AllBeta"])).unwrap();
     let groups = discovery::builtin(|kind| all.serves(kind));
     let (_, named) = split(groups.clone());
     assert_eq!(discovery::aggregated(&named), shared::json(dir.join("aggregated_v2.json")));
@@ -51,21 +54,38 @@ fn everything_is_upstreams() {
     }
 }
 
+/// `key,key=false` as switches.
+fn switches(text: &str) -> Vec<(String, bool)> {
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (key, value) = part.split_once('=').unwrap_or((part, "true"));
+            (key.to_owned(), value == "true")
+        })
+        .collect()
+}
+
 #[test]
 fn runtime_config_switches() {
-    let serves = |config: &str, group: &str, version: &str| {
-        let config = RuntimeConfig::parse(config).unwrap();
+    let serves = |config: &str, gates: &str, group: &str, version: &str| {
+        let config = RuntimeConfig::new(&switches(config), &switches(gates)).unwrap();
         let kind = kinds::all().iter().find(|k| k.group == group && k.version == version).unwrap();
         config.serves(kind)
     };
-    assert!(serves("", "apps", "v1"));
-    assert!(!serves("", "resource.k8s.io", "v1beta1"));
-    assert!(serves("api/beta=true", "resource.k8s.io", "v1beta1"));
-    assert!(!serves("api/beta=true", "resource.k8s.io", "v1alpha3"));
-    assert!(serves("resource.k8s.io/v1alpha3=true", "resource.k8s.io", "v1alpha3"));
-    assert!(!serves("apps/v1=false", "apps", "v1"));
-    assert!(serves("api/all=false,apps/v1=true", "apps", "v1"));
-    assert!(!serves("api/all=false,apps/v1=true", "batch", "v1"));
-    assert!(RuntimeConfig::parse("apps/v1=perhaps").is_err());
-    assert!(RuntimeConfig::parse("nope").is_err());
+    assert!(serves("", "", "apps", "v1"));
+    assert!(!serves("", "", "resource.k8s.io", "v1beta1"));
+    assert!(serves("api/beta", "", "resource.k8s.io", "v1beta1"));
+    assert!(!serves("api/beta", "", "resource.k8s.io", "v1alpha3"));
+    assert!(serves("resource.k8s.io/v1alpha3", "", "resource.k8s.io", "v1alpha3"));
+    assert!(!serves("apps/v1=false", "", "apps", "v1"));
+    assert!(serves("api/all=false,apps/v1", "", "apps", "v1"));
+    assert!(!serves("api/all=false,apps/v1", "", "batch", "v1"));
+    // A gate that is closed keeps what is switched on.
+    let migration = "storagemigration.k8s.io";
+    assert!(!serves("api/all", "", migration, "v1beta1"));
+    assert!(serves("api/all", "StorageVersionMigrator", migration, "v1beta1"));
+    assert!(serves("api/all", "AllBeta", migration, "v1beta1"));
+    assert!(!serves("api/all", "AllBeta,StorageVersionMigrator=false", migration, "v1beta1"));
+    assert!(!serves("", "AllBeta", migration, "v1beta1"));
+    assert!(RuntimeConfig::new(&switches("nope"), &[]).is_err());
 }

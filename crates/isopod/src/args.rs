@@ -75,6 +75,9 @@ pub struct Serving {
     /// API versions to switch on or off: `api/all=true`, `apps/v1=false`, ….
     #[arg(long, value_delimiter = ',', value_parser = switch)]
     pub runtime_config: Vec<(String, bool)>,
+    /// Features to switch on or off, of those that decide which APIs are served: `Name=true`, ….
+    #[arg(long, value_delimiter = ',', value_parser = switch)]
+    pub feature_gates: Vec<(String, bool)>,
     /// Further names and addresses in the serving certificate.
     #[arg(long, value_delimiter = ',')]
     pub tls_san: Vec<String>,

@@ -69,6 +69,7 @@ pub fn api_config(serving: &Serving, cluster_cidr: &str) -> server::Config {
         node_port_range: serving.service_node_port_range,
         token_auth_file: serving.token_auth_file.clone(),
         runtime_config: serving.runtime_config.clone(),
+        feature_gates: serving.feature_gates.clone(),
         cluster_domain: serving.cluster_domain.clone(),
         tls_san: serving.tls_san.clone(),
         ..server::Config::default()

@@ -1,7 +1,8 @@
 //! An API server alone, over memory or a directory, for development and replays.
 //!
 //! `apiserver [--data-dir DIR] [--store memory|DIR] [--secure-port N] [--token-auth-file FILE]
-//! [--service-cluster-ip-range CIDR] [--runtime-config k=v,…]`
+//! [--service-cluster-ip-range CIDR] [--runtime-config k=v,…]
+//! [--feature-gates k=v,…]`
 
 use api::clock::{Clock, Rng};
 use client::Shutdown;
@@ -22,12 +23,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--secure-port" => config.secure_port = value.parse()?,
             "--token-auth-file" => config.token_auth_file = Some(value.into()),
             "--service-cluster-ip-range" => config.service_cidr = value,
-            "--runtime-config" => {
-                for setting in value.split(',') {
-                    let (key, on) = setting.split_once('=').unwrap_or((setting, "true"));
-                    config.runtime_config.push((key.to_owned(), on == "true"));
-                }
-            }
+            "--runtime-config" => config.runtime_config = switches(&value),
+            "--feature-gates" => config.feature_gates = switches(&value),
             other => return Err(format!("unknown flag {other}").into()),
         }
     }
@@ -46,4 +43,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     shutdown.cancel();
     running.wait().await;
     Ok(())
+}
+
+fn switches(text: &str) -> Vec<(String, bool)> {
+    text.split(',')
+        .map(|setting| {
+            let (key, on) = setting.split_once('=').unwrap_or((setting, "true"));
+            (key.to_owned(), on == "true")
+        })
+        .collect()
 }

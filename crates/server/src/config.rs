@@ -27,6 +27,8 @@ pub struct Config {
     pub token_auth_file: Option<PathBuf>,
     /// `api/all=true`, `group/version=bool`, `group/version/plural=bool`.
     pub runtime_config: Vec<(String, bool)>,
+    /// `Name=bool`, of the gates that kinds need; `AllAlpha` and `AllBeta` stand for many.
+    pub feature_gates: Vec<(String, bool)>,
     /// The DNS domain of services.
     pub cluster_domain: String,
     /// Who vouches for kubelets' serving certificates; `None`: nobody has to, as upstream.
@@ -47,6 +49,7 @@ impl Default for Config {
             node_port_range: (30000, 32767),
             token_auth_file: None,
             runtime_config: Vec::new(),
+            feature_gates: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             kubelet_certificate_authority: None,
             tls_san: Vec::new(),

@@ -160,6 +160,10 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
     }
     if !matches!(request.parts.method, http::Method::GET | http::Method::HEAD) {
         let path = request.info.path.trim_end_matches('/');
+        // Health answers whatever the method.
+        if let Some(reply) = endpoints::health::serve(server, &request, path) {
+            return Ok(reply);
+        }
         let known = crate::endpoints::discovery::knows(server, path);
         return Ok(if known {
             respond::error(&respond::no_method(), request.media)

@@ -61,7 +61,7 @@ pub async fn start(
     rng: Rng,
     shutdown: Shutdown,
 ) -> Result<Running, StartError> {
-    let served = Served::new(&config.runtime_config)?;
+    let served = Served::new(&config.runtime_config, &config.feature_gates)?;
     let listener = listen::bind(SocketAddr::new(config.bind_address, config.secure_port)).await?;
     let address = listener.local_addr().map_err(|source| StartError::Listen {
         address: SocketAddr::new(config.bind_address, config.secure_port),

@@ -17,7 +17,9 @@ const HEAD: &str = "\
 # Verbs: c create, d delete, x deletecollection, g get, l list, p patch, u update, w watch.
 # Attributes: short names, categories, hash of the stored version as published, store the version
 #   stored here where it is another one, type, deleted (what a deletion
-#   answers with, where not a status), select (refusal and labels), card.
+#   answers with, where not a status), ends (minor releases: deprecated, removed; what to use
+#   instead), gate (a feature gate that is off by default, and its stage), select (refusal and
+#   labels), card.
 ";
 
 /// The text of the table.
@@ -52,6 +54,19 @@ pub fn table(shared: &Path, facts: &Path) -> Result<String> {
             }
             _ => anyhow::bail!("selectable.txt: {line}"),
         };
+    }
+
+    let mut ends = HashMap::new();
+    let mut gates = HashMap::new();
+    for line in super::fact_lines(facts, "lifecycle.txt")? {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (into, value) = match *words.as_slice() {
+            ["ends", _, _, ..] => (&mut ends, words[3..].join(",")),
+            ["gate", _, _, gate, stage] => (&mut gates, format!("{gate}:{stage}")),
+            _ => anyhow::bail!("lifecycle.txt: {line}"),
+        };
+        let version = words[1].strip_prefix("-/").unwrap_or(words[1]);
+        into.insert((version.to_owned(), words[2].to_owned()), value);
     }
 
     // Kinds whose deletion answers with the object, not with a status.
@@ -138,7 +153,13 @@ pub fn table(shared: &Path, facts: &Path) -> Result<String> {
                 if answers.contains(&(group_name, v, kind)) {
                     write!(out, " deleted=object")?;
                 }
+                if let Some(end) = ends.get(&(api_version.clone(), kind.to_owned())) {
+                    write!(out, " ends={end}")?;
+                }
                 let key = (api_version.clone(), plural.to_owned());
+                if let Some(gate) = gates.get(&key) {
+                    write!(out, " gate={gate}")?;
+                }
                 if let Some(select) = selects.get(&key) {
                     write!(out, " select={select}")?;
                 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{CardField, Kind, Refusal, Subresource, Table, Verb, Verbs};
+use super::{CardField, Gate, Kind, Refusal, Subresource, Table, Verb, Verbs};
 
 pub(super) fn table(text: &'static str) -> Table {
     let mut kinds: Vec<Kind> = Vec::new();
@@ -36,6 +36,8 @@ pub(super) fn table(text: &'static str) -> Table {
                     type_name: "",
                     storage: (group, version),
                     default_served: served,
+                    gate: None,
+                    ends: "",
                     storage_hash: "",
                     deletion_returns_object: false,
                     selectable: Box::new(["metadata.name", "metadata.namespace"]),
@@ -71,6 +73,11 @@ fn attribute(kind: &mut Kind, word: &'static str) {
         Some(("short", names)) => kind.short_names = names.split(',').collect(),
         Some(("categories", names)) => kind.categories = names.split(',').collect(),
         Some(("deleted", what)) => kind.deletion_returns_object = what == "object",
+        Some(("ends", ends)) => kind.ends = ends,
+        Some(("gate", gate)) => {
+            let gate = gate.split_once(':').map(|(name, stage)| Gate { name, stage });
+            kind.gate = gate;
+        }
         Some(("hash", hash)) => kind.storage_hash = hash,
         Some(("store", pair)) => {
             kind.storage = pair.split_once('/').unwrap_or((kind.group, kind.version));

@@ -1,58 +1,67 @@
-//! `--runtime-config`: which versions are served beyond, or short of, the default.
+//! `--runtime-config` and `--feature-gates`: which versions are served beyond, or short of, the
+//! default.
+//!
+//! Not here: gates that switch behaviour rather than kinds; they are taken and have no effect.
 
-use super::Kind;
+use super::{Kind, all};
 
-/// The switches of `--runtime-config`.
+/// The switches of `--runtime-config`, with the feature gates that kinds need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// Key and value, in the order given.
     switches: Vec<(String, bool)>,
+    gates: Vec<(String, bool)>,
 }
 
-/// Why a `--runtime-config` could not be read.
+/// Why a `--runtime-config` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid runtime-config {0:?}: want api/all, api/ga, api/beta, api/alpha, group/version or \
-     group/version/resource, then =true or =false"
+    "unknown API {0:?}: want api/all, api/ga, api/beta, api/alpha, group/version or \
+     group/version/resource"
 )]
 pub struct RuntimeConfigError(String);
 
+const STAGES: [&str; 4] = ["api/all", "api/ga", "api/beta", "api/alpha"];
+
+/// What a version is called in `--runtime-config`.
+fn version_key(kind: &Kind) -> String {
+    if kind.group.is_empty() { format!("api/{}", kind.version) } else { kind.api_version() }
+}
+
+fn resource_key(kind: &Kind) -> String {
+    format!("{}/{}", version_key(kind), kind.plural)
+}
+
+fn find(switches: &[(String, bool)], key: &str) -> Option<bool> {
+    switches.iter().rev().find(|(k, _)| k == key).map(|(_, value)| *value)
+}
+
 impl RuntimeConfig {
-    /// Reads `key=value,key=value`; a key alone means true.
-    pub fn parse(text: &str) -> Result<Self, RuntimeConfigError> {
-        let mut switches = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').unwrap_or((part, "true"));
-            let value = match value {
-                "true" | "1" | "" => true,
-                "false" | "0" => false,
-                _ => return Err(RuntimeConfigError(part.to_owned())),
+    /// Switches by name, the later ones counting.
+    pub fn new(
+        switches: &[(String, bool)],
+        gates: &[(String, bool)],
+    ) -> Result<Self, RuntimeConfigError> {
+        for (key, _) in switches {
+            let names = |kind: &Kind| {
+                version_key(kind) == *key
+                    || kind.api_version() == *key
+                    || resource_key(kind) == *key
             };
-            let parts = key.split('/').count();
-            let known = match key.strip_prefix("api/") {
-                Some("all" | "ga" | "beta" | "alpha") => true,
-                Some(rest) => rest.starts_with('v'),
-                None => key == "v1" || (2..=3).contains(&parts),
-            };
-            if !known {
-                return Err(RuntimeConfigError(part.to_owned()));
+            if !STAGES.contains(&key.as_str()) && !all().iter().any(names) {
+                return Err(RuntimeConfigError(key.clone()));
             }
-            switches.push((key.to_owned(), value));
         }
-        Ok(Self { switches })
+        Ok(Self { switches: switches.to_vec(), gates: gates.to_vec() })
     }
 
     fn switch(&self, key: &str) -> Option<bool> {
-        self.switches.iter().rev().find(|(k, _)| k == key).map(|(_, value)| *value)
+        find(&self.switches, key)
     }
 
-    /// Whether a kind is served: the narrowest switch decides, then the default.
+    /// Whether a kind is served: the narrowest switch decides, then the default; a kind behind a
+    /// feature gate needs that, too.
     pub fn serves(&self, kind: &Kind) -> bool {
-        let version = if kind.group.is_empty() {
-            format!("api/{}", kind.version)
-        } else {
-            format!("{}/{}", kind.group, kind.version)
-        };
         let stage = if kind.version.contains("alpha") {
             "api/alpha"
         } else if kind.version.contains("beta") {
@@ -60,11 +69,19 @@ impl RuntimeConfig {
         } else {
             "api/ga"
         };
-        self.switch(&format!("{version}/{}", kind.plural))
-            .or_else(|| self.switch(&version))
+        let on = self
+            .switch(&resource_key(kind))
+            .or_else(|| self.switch(&version_key(kind)))
             .or_else(|| self.switch(&kind.api_version()))
             .or_else(|| self.switch(stage))
             .or_else(|| self.switch("api/all"))
-            .unwrap_or(kind.default_served)
+            .unwrap_or(kind.default_served);
+        on && self.gate_open(kind)
+    }
+
+    fn gate_open(&self, kind: &Kind) -> bool {
+        let Some(gate) = kind.gate else { return true };
+        let stage = if gate.stage == "alpha" { "AllAlpha" } else { "AllBeta" };
+        find(&self.gates, gate.name).or_else(|| find(&self.gates, stage)).unwrap_or(false)
     }
 }

@@ -23,9 +23,14 @@ pub fn serve(server: &Arc<Server>, request: &Request) -> Option<Reply> {
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     let json = |value: &Value| respond::value(StatusCode::OK, Media::Json, value);
     match trimmed {
-        "/" => Some(json(&json!({ "paths": paths(server) }))),
-        "/version" => Some(json(&version())),
-        "/metrics" => Some(metrics()),
+        "/" | "/index.html" => Some(json(&json!({ "paths": paths(server) }))),
+        "/version" => {
+            let pretty = format!("{:#}", version());
+            Some(respond::bytes(StatusCode::OK, "application/json", pretty))
+        }
+        "/metrics" | "/metrics/slis" => Some(metrics()),
+        "/statusz" => Some(respond::text(StatusCode::OK, status(server))),
+        "/flagz" => Some(respond::text(StatusCode::OK, flags(server))),
         "/.well-known/openid-configuration" => Some(json(&server.guards.tokens.discovery())),
         "/openid/v1/jwks" => {
             let body = crate::codec::json_line(&server.guards.tokens.keys());
@@ -65,19 +70,48 @@ fn metrics() -> Reply {
     }
 }
 
+/// `/statusz`, for people.
+fn status(server: &Server) -> String {
+    let version = version();
+    let paths = paths(server).join(" ");
+    format!("kube-apiserver statusz\n\nBinary version: {}\nPaths: {paths}\n", version["gitVersion"])
+}
+
+/// `/flagz`, for people: how the server was started.
+fn flags(server: &Server) -> String {
+    let config = &server.config;
+    let switches = |list: &[(String, bool)]| {
+        list.iter().map(|(key, on)| format!("{key}={on}")).collect::<Vec<_>>().join(",")
+    };
+    let flags = [
+        ("bind-address", config.bind_address.to_string()),
+        ("feature-gates", switches(&config.feature_gates)),
+        ("runtime-config", switches(&config.runtime_config)),
+        ("secure-port", config.secure_port.to_string()),
+        ("service-cluster-ip-range", config.service_cidr.clone()),
+    ];
+    let lines: String = flags.iter().map(|(flag, value)| format!("{flag}={value}\n")).collect();
+    format!("kube-apiserver flagz\n\n{lines}")
+}
+
 fn paths(server: &Server) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/.well-known/openid-configuration",
         "/api",
         "/api/v1",
         "/apis",
+        "/apis/",
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
         "/readyz",
+        "/statusz",
         "/version",
     ]
     .map(str::to_owned)

@@ -1,10 +1,11 @@
-//! Which kinds this server serves: the defaults as changed by `--runtime-config`.
+//! Which kinds this server serves: the defaults as changed by `--runtime-config` and
+//! `--feature-gates`.
 //!
 //! Not here: what the kinds are (`api::kinds`), or the discovery documents.
 
 use std::collections::{HashMap, HashSet};
 
-use api::kinds::{self, Kind};
+use api::kinds::{self, Kind, RuntimeConfig};
 
 use crate::config::StartError;
 
@@ -17,46 +18,12 @@ pub struct Served {
     groups: HashSet<&'static str>,
 }
 
-/// Whether a setting of `--runtime-config` is about a kind, and how closely.
-fn closeness(setting: &str, kind: &Kind) -> Option<u8> {
-    let version = kind.version;
-    let group_version = kind.api_version();
-    let prerelease = |tag: &str| version.contains(tag);
-    match setting {
-        "api/all" => Some(1),
-        "api/ga" => (!prerelease("alpha") && !prerelease("beta")).then_some(2),
-        "api/beta" => prerelease("beta").then_some(2),
-        "api/alpha" => prerelease("alpha").then_some(2),
-        other
-            if other == group_version
-                || other == format!("api/{version}") && kind.group.is_empty() =>
-        {
-            Some(3)
-        }
-        other if other == format!("{group_version}/{}", kind.plural) => Some(4),
-        _ => None,
-    }
-}
-
 impl Served {
-    /// The kinds that the settings leave on.
-    pub fn new(settings: &[(String, bool)]) -> Result<Self, StartError> {
-        for (setting, _) in settings {
-            let known = matches!(setting.as_str(), "api/all" | "api/ga" | "api/beta" | "api/alpha")
-                || kinds::all().iter().any(|k| closeness(setting, k).is_some());
-            if !known {
-                let why = format!("unknown API {setting:?}: group/version or group/version/plural");
-                return Err(StartError::Flag { flag: "runtime-config", why });
-            }
-        }
-        let on = |kind: &&'static Kind| {
-            settings
-                .iter()
-                .filter_map(|(setting, on)| Some((closeness(setting, kind)?, *on)))
-                .max_by_key(|(closeness, _)| *closeness)
-                .map_or(kind.default_served, |(_, on)| on)
-        };
-        let kinds: Vec<&'static Kind> = kinds::all().iter().filter(on).collect();
+    /// The kinds that switches and feature gates leave on.
+    pub fn new(switches: &[(String, bool)], gates: &[(String, bool)]) -> Result<Self, StartError> {
+        let config = RuntimeConfig::new(switches, gates)
+            .map_err(|e| StartError::Flag { flag: "runtime-config", why: e.to_string() })?;
+        let kinds: Vec<&'static Kind> = kinds::all().iter().filter(|k| config.serves(k)).collect();
         Ok(Self {
             by_plural: kinds.iter().map(|k| ((k.group, k.version, k.plural), *k)).collect(),
             groups: kinds.iter().map(|k| k.group).collect(),

@@ -55,7 +55,7 @@ pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiE
         return subresource::virtual_kind(server, request, target).await;
     }
     accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
-    let Some(warning) = kind_deprecation(kind) else {
+    let Some(warning) = kind.deprecation() else {
         return dispatch(server, request, target, verb).await;
     };
     // It goes with every answer, errors included.
@@ -84,26 +84,6 @@ async fn dispatch(
         Verb::DeleteCollection => collection::serve(server, request, target).await,
     }
 }
-
-/// The warning of a deprecated kind, with every answer about it.
-fn kind_deprecation(kind: &Kind) -> Option<String> {
-    DEPRECATED
-        .iter()
-        .find(|(group, version, name, _)| {
-            (*group, *version, *name) == (kind.group, kind.version, kind.kind)
-        })
-        .map(|(_, _, _, text)| (*text).to_owned())
-}
-
-const DEPRECATED: &[(&str, &str, &str, &str)] = &[
-    ("", "v1", "ComponentStatus", "v1 ComponentStatus is deprecated in v1.19+"),
-    (
-        "",
-        "v1",
-        "Endpoints",
-        "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-    ),
-];
 
 /// The kind that a path names; `None` where the group is not served at all.
 fn resolve(server: &Server, request: &Request) -> Result<Option<&'static Kind>, ApiError> {

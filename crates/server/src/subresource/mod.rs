@@ -101,7 +101,7 @@ fn component_status(
         return Err(target.not_found());
     };
     let mut reply = respond::value(StatusCode::OK, request.media, &value);
-    respond::warn(&mut reply, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
+    respond::warn(&mut reply, target.kind.deprecation().as_slice());
     Ok(reply)
 }
 
