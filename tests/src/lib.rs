@@ -92,36 +92,70 @@ pub fn run(command: &mut Command, input: &str) -> Said {
     Said::of(&child.wait_with_output().expect("waits"))
 }
 
+/// This machine, to oneself: whole clusters own its network rules.
+pub struct Alone {
+    _lock: File,
+}
+
+/// Waits for the machine.
+pub fn alone() -> Alone {
+    let path = std::env::temp_dir().join("isopod-tests.lock");
+    let lock = File::create(path).expect("a lock file");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locks");
+    Alone { _lock: lock }
+}
+
 /// A running isopod with a data directory of its own.
 pub struct Isopod {
     child: Option<Child>,
     args: Vec<String>,
     dir: tempfile::TempDir,
     data: PathBuf,
-    whole: bool,
     /// Where it listens.
     pub port: u16,
-    _alone: Option<File>,
+    machine: Option<Alone>,
 }
 
 impl Isopod {
     /// An API server alone.
     pub fn api_server(args: &[&str]) -> Self {
-        Self::start("apiserver", args, false)
+        Self::start("apiserver", args, None)
     }
 
     /// A whole cluster on this machine. One at a time: it owns the machine's network rules.
     pub fn cluster(args: &[&str]) -> Self {
-        Self::start("server", args, true)
+        Self::cluster_on(alone(), args)
     }
 
-    fn start(part: &str, args: &[&str], whole: bool) -> Self {
-        let alone = whole.then(|| {
-            let path = std::env::temp_dir().join("isopod-tests.lock");
-            let file = File::create(path).expect("a lock file");
-            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).expect("locks");
-            file
-        });
+    /// The same on a machine that the caller has to itself already.
+    pub fn cluster_on(machine: Alone, args: &[&str]) -> Self {
+        Self::start("server", args, Some(machine))
+    }
+
+    /// An API server that parts of a cluster on this machine will use, with the machine to itself as
+    /// [`Isopod::cluster`] has it.
+    pub fn cluster_of_parts(args: &[&str]) -> Self {
+        Self::start("apiserver", args, Some(alone()))
+    }
+
+    /// Starts another part of the cluster; its arguments come after its name.
+    pub fn part(&self, name: &str, args: &[&str]) -> Part {
+        let path = self.scratch().join(format!("{name}.log"));
+        let log = File::create(&path).expect("a log");
+        let child = Command::new(binary())
+            .arg(name)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("clones"))
+            .stderr(log)
+            .spawn()
+            .expect("starts");
+        Part { child, log: path }
+    }
+
+    fn start(part: &str, args: &[&str], machine: Option<Alone>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let tokens = dir.path().join("tokens.csv");
         std::fs::write(&tokens, TOKENS).expect("writes");
@@ -134,7 +168,7 @@ impl Isopod {
         }
         all.extend(["--token-auth-file".into(), tokens.display().to_string()]);
         all.extend(args.iter().map(|a| (*a).to_owned()));
-        let mut isopod = Self { child: None, args: all, dir, data, whole, port, _alone: alone };
+        let mut isopod = Self { child: None, args: all, dir, data, port, machine };
         isopod.start_again();
         isopod
     }
@@ -199,10 +233,13 @@ impl Isopod {
     /// Ends the process with SIGTERM; whether it said goodbye with status 0.
     pub fn terminate(&mut self) -> bool {
         let mut child = self.child.take().expect("running");
-        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-            .expect("signals");
-        child.wait().expect("waits").success()
+        terminate(&mut child)
+    }
+
+    /// Removes all that it made of this machine, itself included where it runs.
+    pub fn uninstall(&self) -> Said {
+        let mut uninstall = Command::new(binary());
+        run(uninstall.arg("uninstall").arg("--data-dir").arg(self.data_dir()), "")
     }
 
     /// Sends a request with curl; status and body, or none where nothing answers.
@@ -268,8 +305,12 @@ impl Isopod {
 
     /// Imports an OCI archive into the cluster's containerd.
     pub fn import(&self, archive: &Path) {
-        let mut ctr = self.ctr();
-        run(ctr.args(["images", "import"]).arg(archive), "").expect_ok();
+        self.try_import(archive).expect_ok();
+    }
+
+    /// The same where containerd may not be up yet.
+    pub fn try_import(&self, archive: &Path) -> Said {
+        run(self.ctr().args(["images", "import"]).arg(archive), "")
     }
 
     /// containerd's own tool, at the cluster's containerd.
@@ -288,24 +329,54 @@ impl Drop for Isopod {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(60).collect();
             eprintln!("the end of isopod's log:");
-            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+            tail(&self.log());
         }
-        if self.whole {
-            let removed = Command::new(binary())
-                .arg("uninstall")
-                .arg("--data-dir")
-                .arg(self.data_dir())
-                .output();
-            if let Ok(output) = &removed
-                && !output.status.success()
-            {
-                eprintln!("uninstall: {}", String::from_utf8_lossy(&output.stderr));
+        if self.machine.is_some() {
+            let removed = self.uninstall();
+            if !removed.ok {
+                eprintln!("uninstall: {}", removed.err);
             }
         }
     }
+}
+
+/// A part of a cluster in a process of its own; killed at the end.
+pub struct Part {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Part {
+    /// Ends it with SIGTERM; whether it said goodbye with status 0.
+    pub fn terminate(mut self) -> bool {
+        terminate(&mut self.child)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the end of {}:", self.log.display());
+            tail(&std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// Sends SIGTERM and waits; whether the process ended with status 0.
+fn terminate(child: &mut Child) -> bool {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
+        .expect("signals");
+    child.wait().expect("waits").success()
+}
+
+/// Prints a log's last lines, for whoever reads why a test failed.
+fn tail(log: &str) {
+    let tail: Vec<&str> = log.lines().rev().take(60).collect();
+    tail.iter().rev().for_each(|line| eprintln!("  {line}"));
 }
 
 /// Every real kubectl of this machine: the one on the path, and versions beside it

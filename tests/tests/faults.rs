@@ -89,6 +89,26 @@ fn a_second_isopod_is_told_what_is_taken() {
 }
 
 #[test]
+fn a_missing_container_runtime_is_named() {
+    if let Some(why) = no_containers() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    // In a mount namespace of its own, where containerd is no file.
+    let hide = r#"mount --bind /dev/null "$(command -v containerd)" && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hide, "sh"]).arg(binary());
+    command.args(["server", "--secure-port", &isopod_tests::free_port().to_string()]);
+    let said = run(command.arg("--data-dir").arg(&data), "").expect_fail();
+    for word in ["containerd was not found", "apt-get install", "--container-runtime-endpoint"] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert!(!data.exists(), "refused before anything is made");
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let mut isopod = Isopod::api_server(&[]);
     for i in 0..50 {

@@ -562,9 +562,9 @@ pub struct Drain {
 pub struct Expose {
     /// `TYPE NAME` or `TYPE/NAME`.
     pub what: Vec<String>,
-    /// The service's port.
+    /// The service's port; those that the containers name where not given.
     #[arg(long)]
-    pub port: u16,
+    pub port: Option<u16>,
     /// The pods' port, a number or a name; the same where not given.
     #[arg(long)]
     pub target_port: Option<String>,

@@ -44,15 +44,59 @@ fn service(object: &Object, args: &Expose) -> Result<Value> {
                 object.name()
             ))
         })?;
-    let target = args.target_port.clone().unwrap_or_else(|| args.port.to_string());
-    let target = target.parse::<u16>().map_or_else(|_| json!(target), |n| json!(n));
     let labels = object.meta().and_then(|m| m.get("labels")).cloned();
     Ok(json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": args.name.as_deref().unwrap_or(object.name()), "labels": labels},
         "spec": {"type": args.r#type, "selector": selector,
-            "ports": [{"port": args.port, "targetPort": target, "protocol": args.protocol}]},
+            "ports": ports(object, args)?},
     }))
+}
+
+/// The service's ports: the one asked for, else each that the workload's containers name.
+fn ports(object: &Object, args: &Expose) -> Result<Vec<Value>> {
+    let target = |port: u16| match &args.target_port {
+        Some(target) => target.parse::<u16>().map_or_else(|_| json!(target), |n| json!(n)),
+        None => json!(port),
+    };
+    if let Some(port) = args.port {
+        return Ok(vec![
+            json!({"port": port, "targetPort": target(port), "protocol": args.protocol}),
+        ]);
+    }
+    let own = match object.kind() {
+        "Pod" => object.at("spec.containers"),
+        "Service" => object.at("spec"),
+        _ => object.at("spec.template.spec.containers"),
+    };
+    let holders = match own {
+        Some(Value::Array(containers)) => containers.as_slice(),
+        Some(service) => std::slice::from_ref(service),
+        None => &[],
+    };
+    let found: Vec<(u16, &Value)> = holders
+        .iter()
+        .filter_map(|holder| holder["ports"].as_array())
+        .flatten()
+        .filter_map(|port| {
+            let number =
+                if port["port"].is_null() { &port["containerPort"] } else { &port["port"] };
+            Some((u16::try_from(number.as_u64()?).ok()?, &port["protocol"]))
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::usage("couldn't find port via --port flag or introspection"));
+    }
+    let several = found.len() > 1;
+    let port = |(at, (port, protocol)): (usize, &(u16, &Value))| {
+        let protocol = protocol.as_str().unwrap_or(&args.protocol);
+        let mut port = json!({"port": port, "targetPort": target(*port), "protocol": protocol});
+        if several {
+            port["name"] = json!(format!("port-{}", at + 1));
+        }
+        port
+    };
+    Ok(found.iter().enumerate().map(port).collect())
 }
 
 /// `run`.

@@ -95,11 +95,6 @@ impl Cluster<'_> {
             Informers::with_rng(running.client_as("system:isopod", MASTERS), self.rng.clone());
         let given = || (self.clock.clone(), self.rng.clone(), self.shutdown.clone());
         let mut parts = Parts::new();
-        let (fresh, stop) = (running.pki.clone(), self.shutdown.clone());
-        parts.spawn(async move {
-            fresh.keep_fresh(stop).await;
-            ("certificate renewal", Ok(()))
-        });
         if enabled(Part::Scheduler) {
             let client = running.client_as("system:kube-scheduler", &["system:authenticated"]);
             let (informers, (clock, rng, stop)) = (informers.clone(), given());

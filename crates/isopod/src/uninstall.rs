@@ -1,17 +1,17 @@
 //! `uninstall`: ends isopod on this machine and removes all it made. Not here: how each part removes
 //! its own (`node::cleanup`, `network::cleanup`).
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args::Uninstall;
 use crate::parts::{cidrs, nth_address};
 use crate::server::{DNS_ADDRESS, absolute};
 
 /// How long a running isopod may take to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// Removes everything; says what it cannot.
 pub fn run(args: &Uninstall) -> Result<()> {
@@ -40,19 +40,21 @@ pub fn run(args: &Uninstall) -> Result<()> {
 
 /// Ends the isopod that holds the store, if one does.
 fn stop(store: &std::path::Path) -> Result<()> {
-    let started = Instant::now();
-    while let Some(pid) = store::holder(store).and_then(|p| Pid::from_raw(p.cast_signed())) {
-        if started.elapsed() > PATIENCE {
-            bail!("isopod (process {}) does not stop", pid.as_raw_nonzero());
-        }
-        // Asking again is harmless only once: a second signal ends it at once.
-        if started.elapsed() < Duration::from_millis(1) {
-            kill_process(pid, Signal::TERM).context("stopping isopod")?;
-        }
-        while test_kill_process(pid).is_ok() && started.elapsed() <= PATIENCE {
-            // Not our child: there is no event to wait for.
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+    let Some(pid) = store::holder(store).and_then(|p| Pid::from_raw(p.cast_signed())) else {
+        return Ok(());
+    };
+    let number = pid.as_raw_nonzero();
+    // Readable once the process has ended, whoever's child it is.
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error).context("finding isopod's process"),
+    };
+    pidfd_send_signal(&process, Signal::TERM).context("stopping isopod")?;
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&PATIENCE))
+        .with_context(|| format!("waiting for isopod (process {number})"))?;
+    if ended == 0 {
+        bail!("isopod (process {number}) does not stop");
     }
     Ok(())
 }

@@ -82,9 +82,11 @@ pub async fn run(ctx: Context) {
             for other in view.list() {
                 used.extend(other.decode::<Node>()?.ranges());
             }
-            used.extend(given.lock().values().flatten());
+            // What it was given already stays its own: the view may be behind.
+            let held = given.lock().get(&name).cloned().unwrap_or_default();
+            used.extend(given.lock().iter().filter(|(n, _)| **n != name).flat_map(|(_, r)| r));
             let masks = (context.config.node_cidr_mask_v4, context.config.node_cidr_mask_v6);
-            let (plan, ranges) = plan::plan(&node, &clusters, masks, &used);
+            let (plan, ranges) = plan::plan(&node, &clusters, masks, &used, &held);
             given.lock().insert(name, ranges);
             action::perform(&context.client, &recorder, plan.actions).await?;
             Ok(Requeue::Done)

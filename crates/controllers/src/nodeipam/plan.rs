@@ -9,16 +9,23 @@ use super::Node;
 use super::range::Range;
 use crate::action::{Action, Plan};
 
-/// One range out of each of the cluster's; none at all if one of them is used up.
+/// One range out of each of the cluster's; none at all if one of them is used up. A node that holds
+/// ranges already, though it does not show them yet, gets the same again.
 pub fn plan(
     node: &Node,
     clusters: &[Range],
     (v4, v6): (u8, u8),
     used: &[Range],
+    held: &[Range],
 ) -> (Plan, Vec<Range>) {
     let mut plan = Plan::default();
     let cut = |c: &Range| c.cut(if c.is_v6() { v6 } else { v4 }, used);
-    let Some(ranges) = clusters.iter().map(cut).collect::<Option<Vec<Range>>>() else {
+    let ranges = if held.is_empty() {
+        clusters.iter().map(cut).collect::<Option<Vec<Range>>>()
+    } else {
+        Some(held.to_vec())
+    };
+    let Some(ranges) = ranges else {
         let about = node.metadata.reference(&NODES);
         let note = format!("Node {} status is now: CIDRNotAvailable", node.metadata.name);
         plan.push(Action::event(&about, "CIDRNotAvailable", note));
@@ -40,7 +47,8 @@ mod tests {
             let ranges = |role: &str| -> Vec<Range> {
                 case.roles::<String>(role).iter().filter_map(|t| Range::parse(t)).collect()
             };
-            plan(&case.role("node"), &ranges("cluster"), (24, 64), &ranges("used")).0
+            plan(&case.role("node"), &ranges("cluster"), (24, 64), &ranges("used"), &ranges("held"))
+                .0
         });
     }
 }
