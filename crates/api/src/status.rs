@@ -138,7 +138,11 @@ pub struct Cause {
 pub fn print_value(value: &Value) -> String {
     match value {
         Value::String(s) => crate::names::quote(s),
-        Value::Null => "null".to_owned(),
+        Value::Array(_) | Value::Object(_) => {
+            // As Go's encoder writes texts inside.
+            let text = value.to_string();
+            text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+        }
         other => other.to_string(),
     }
 }

@@ -19,11 +19,13 @@ mod meta;
 mod network;
 mod placement;
 mod pod;
+mod pod_update;
 mod policy;
 mod rbac;
 mod registration;
 mod resources;
 mod service;
+mod shown;
 mod storage;
 mod table;
 mod volumes;
@@ -60,6 +62,14 @@ pub fn update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
 /// The faults of an object whose status a client wants to store.
 pub fn status_update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
     changed(kind, new, old, |rules, new, old, faults| (rules.status)(new, old, faults))
+}
+
+/// The faults of a pod changed through one of the subresources that change a part of it.
+pub fn pod_part(kind: &Kind, new: &Object, old: &Object, subresource: &str) -> Vec<Cause> {
+    changed(kind, new, old, |_, new, old, faults| match subresource {
+        "resize" => pod_update::resize(new, old, faults),
+        _ => pod_update::ephemeral_containers(new, old, faults),
+    })
 }
 
 fn changed(

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::shown;
 use crate::names::{self, quote};
 use crate::quantity::Quantity;
 use crate::status::{Cause, CauseReason};
@@ -31,6 +32,17 @@ enum Part<'a> {
 pub(super) type Faults = Vec<Cause>;
 
 pub(super) const NOTHING: &Value = &Value::Null;
+
+/// No value, an empty text, list or map.
+pub(super) fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(s) => s.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
 
 impl<'a> At<'a> {
     /// The root of an object.
@@ -112,13 +124,7 @@ impl<'a> At<'a> {
 
     /// Whether there is nothing: no value, an empty text, list or map.
     pub fn is_empty(&self) -> bool {
-        match self.value {
-            Value::Null => true,
-            Value::String(s) => s.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            _ => false,
-        }
+        is_nothing(self.value)
     }
 
     /// How many items or entries.
@@ -191,17 +197,21 @@ impl<'a> At<'a> {
         f.push(Cause::new(CauseReason::Duplicate, self.path(), message));
     }
 
-    /// The value as upstream's own struct prints: its names in its order, and what it shows for a
-    /// field that is not set.
-    pub fn as_struct(&self, fields: &[(&str, &str, &str)]) -> String {
-        let shown: Vec<String> = fields
-            .iter()
-            .map(|(field, name, unset)| match self.get(field).value {
-                Value::Null => format!("\"{name}\":{unset}"),
-                value => format!("\"{name}\":{value}"),
-            })
-            .collect();
-        format!("{{{}}}", shown.join(","))
+    /// Invalid, with the value as upstream's own struct prints.
+    pub fn invalid_struct(&self, f: &mut Faults, of: &str, why: &str) {
+        self.invalid_shown(f, &shown::line(of, self.value), why);
+    }
+
+    /// Duplicate, with the value as upstream's own struct prints.
+    pub fn duplicate_struct(&self, f: &mut Faults, of: &str) {
+        self.duplicate_shown(f, &shown::line(of, self.value));
+    }
+
+    /// The same as before; a fault shows upstream's own struct.
+    pub fn immutable_struct(&self, f: &mut Faults, old: &At<'_>, of: &str) {
+        if self.value != old.value {
+            self.invalid_struct(f, of, IMMUTABLE);
+        }
     }
 
     pub fn not_found(&self, f: &mut Faults) {

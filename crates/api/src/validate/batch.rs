@@ -406,47 +406,14 @@ pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     spec.get("selector").immutable(f, &was.get("selector"));
     template_update(&spec, &was, new, old, f);
     spec.get("completionMode").immutable(f, &was.get("completionMode"));
-    let policy = spec.get("podFailurePolicy");
-    if policy.value != was.get("podFailurePolicy").value {
-        policy.invalid_shown(f, &failure_shown(&policy), IMMUTABLE);
+    for (field, of) in [
+        ("podFailurePolicy", "PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "SuccessPolicy"),
+    ] {
+        spec.get(field).immutable_struct(f, &was.get(field), of);
     }
-    for field in ["backoffLimitPerIndex", "managedBy", "successPolicy"] {
-        spec.get(field).immutable(f, &was.get(field));
-    }
-}
-
-/// A failure policy as upstream's struct prints.
-fn failure_shown(policy: &At<'_>) -> String {
-    if !policy.is_set() {
-        return "null".to_owned();
-    }
-    let list = |list: &At<'_>, one: &dyn Fn(&At<'_>) -> String| {
-        if list.is_set() {
-            format!("[{}]", list.items().map(|at| one(&at)).collect::<Vec<_>>().join(","))
-        } else {
-            "null".to_owned()
-        }
-    };
-    let pattern =
-        |at: &At<'_>| at.as_struct(&[("type", "Type", "\"\""), ("status", "Status", "\"\"")]);
-    let rules = list(&policy.get("rules"), &|rule: &At<'_>| {
-        let codes = rule.get("onExitCodes");
-        let codes = if codes.is_set() {
-            codes.as_struct(&[
-                ("containerName", "ContainerName", "null"),
-                ("operator", "Operator", "\"\""),
-                ("values", "Values", "null"),
-            ])
-        } else {
-            "null".to_owned()
-        };
-        format!(
-            "{{\"Action\":{},\"OnExitCodes\":{codes},\"OnPodConditions\":{}}}",
-            rule.get("action").value,
-            list(&rule.get("onPodConditions"), &pattern)
-        )
-    });
-    format!("{{\"Rules\":{rules}}}")
 }
 
 /// Where pods go may change until the job first starts.
@@ -479,10 +446,12 @@ fn template_update(spec: &At<'_>, was: &At<'_>, _new: &At<'_>, old: &At<'_>, f: 
             }
         }
     }
-    // Upstream shows its own struct, which nobody can read; the path and the reason are what counts.
     if template.value != &before {
-        let at = if suspended { template.get("spec") } else { template };
-        at.invalid(f, IMMUTABLE);
+        if suspended {
+            template.get("spec").invalid_struct(f, "PodSpec", IMMUTABLE);
+        } else {
+            template.invalid_struct(f, "PodTemplateSpec", IMMUTABLE);
+        }
     }
 }
 

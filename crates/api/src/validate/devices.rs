@@ -52,7 +52,11 @@ pub(super) fn claim(root: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn claim_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    new.get("spec").immutable(f, &old.get("spec"));
+    new.get("spec").immutable_struct(f, &old.get("spec"), "ResourceClaimSpec");
+}
+
+pub(super) fn claim_template_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    new.get("spec").immutable_struct(f, &old.get("spec"), "ResourceClaimTemplateSpec");
 }
 
 pub(super) fn claim_template(root: &At<'_>, f: &mut Faults) {
@@ -284,7 +288,7 @@ pub(super) fn claim_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     }
     let was = old.get("status.allocation");
     if was.is_set() && allocation.is_set() {
-        allocation.immutable(f, &was);
+        allocation.immutable_struct(f, &was, "AllocationResult");
     } else if allocation.is_set() {
         let names = requests_of(&new.get("spec.devices"));
         for result in results.items() {

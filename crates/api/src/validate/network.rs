@@ -308,15 +308,7 @@ pub(super) fn ip_address(root: &At<'_>, f: &mut Faults) {
 
 pub(super) fn ip_address_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     let (now, was) = (new.get("spec.parentRef"), old.get("spec.parentRef"));
-    if now.value != was.value {
-        let shown = now.as_struct(&[
-            ("group", "Group", "\"\""),
-            ("resource", "Resource", "\"\""),
-            ("namespace", "Namespace", "\"\""),
-            ("name", "Name", "\"\""),
-        ]);
-        now.invalid_shown(f, &shown, super::at::IMMUTABLE);
-    }
+    now.immutable_struct(f, &was, "ParentReference");
 }
 
 pub(super) fn service_cidr(root: &At<'_>, f: &mut Faults) {

@@ -220,12 +220,7 @@ pub(super) fn taints(list: &At<'_>, f: &mut Faults) {
         }
         effect.need_one_of(f, EFFECTS);
         if !seen.insert((effect.text().to_owned(), key.text().to_owned())) {
-            let shown = taint.as_struct(&[
-                ("key", "Key", "\"\""),
-                ("value", "Value", "\"\""),
-                ("effect", "Effect", "\"\""),
-                ("timeAdded", "TimeAdded", "null"),
-            ]);
+            let shown = super::shown::line("Taint", taint.value);
             let why = "taints must be unique by key and effect pair";
             taint.duplicate_shown(f, &format!("{shown}: {why}"));
         }

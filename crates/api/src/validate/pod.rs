@@ -1,4 +1,5 @@
-//! Pods: the spec, which templates share, and what of it an update may change.
+//! Pods: the spec, which templates share, and the status. Not here: what a change may touch
+//! (`pod_update`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -203,14 +204,6 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     }
 }
 
-fn claim_shown(claim: &At<'_>) -> String {
-    claim.as_struct(&[
-        ("name", "Name", "\"\""),
-        ("resourceClaimName", "ResourceClaimName", "null"),
-        ("resourceClaimTemplateName", "ResourceClaimTemplateName", "null"),
-    ])
-}
-
 fn resource_claims(list: &At<'_>, f: &mut Faults) {
     let mut seen = BTreeSet::new();
     for claim in list.items() {
@@ -225,12 +218,12 @@ fn resource_claims(list: &At<'_>, f: &mut Faults) {
         let (direct, template) =
             (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
         if direct.is_set() && template.is_set() {
-            claim.invalid_shown(f, &claim_shown(&claim), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
+            claim.invalid_struct(f, "PodResourceClaim", "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified");
         }
         if !direct.is_set() && !template.is_set() {
-            claim.invalid_shown(
+            claim.invalid_struct(
                 f,
-                &claim_shown(&claim),
+                "PodResourceClaim",
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             );
         }
@@ -448,132 +441,6 @@ fn windows(spec: &At<'_>, f: &mut Faults) {
             }
         }
     }
-}
-
-const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// A changed pod, but for `metadata`.
-pub(super) fn update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    create(new, f);
-    let (notes, had) = (new.get("metadata.annotations"), old.get("metadata.annotations"));
-    let mirror = "kubernetes.io/config.mirror";
-    match (notes.key(mirror), had.key(mirror)) {
-        (now, was) if now.value == was.value => {}
-        (now, was) if was.is_set() => {
-            now.forbidden(f, "may not remove or update mirror pod annotation")
-        }
-        (now, _) => now.forbidden(f, "may not add mirror pod annotation"),
-    }
-    let (spec, was) = (new.get("spec"), old.get("spec"));
-    for list in ["containers", "initContainers"] {
-        let (now, before) = (spec.get(list), was.get(list));
-        if now.len() != before.len() {
-            return now.forbidden(f, "pod updates may not add or remove containers");
-        }
-        for container in now.items() {
-            if container.get("image").is_empty() {
-                container.get("image").required(f, "");
-            }
-            container::image_padding(&container, f);
-        }
-    }
-    let (deadline, before) = (spec.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds"));
-    match (deadline.int(), before.int()) {
-        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
-            return deadline.invalid(f, &names::between(0, i64::from(i32::MAX)));
-        }
-        (Some(now), Some(before)) if before < now => {
-            return deadline.invalid(f, "must be less than or equal to previous value");
-        }
-        (None, Some(_)) => {
-            deadline.invalid(f, "must not update from a positive integer to nil value");
-        }
-        _ => {}
-    }
-    only_added_tolerations(&spec.get("tolerations"), &was.get("tolerations"), f);
-    let gates = spec.get("schedulingGates");
-    for gate in gates.items() {
-        let name = gate.get("name");
-        if !was.get("schedulingGates").items().any(|g| g.get("name").value == name.value) {
-            name.forbidden(
-                f,
-                &format!(
-                    "only deletion is allowed, but found new scheduling gate '{}'",
-                    name.text()
-                ),
-            );
-        }
-    }
-    if spec.value == was.value {
-        return;
-    }
-    let munged = munge(&spec, &was, f);
-    if &munged != was.value {
-        let difference = super::diff::print(was.value, &munged);
-        spec.forbidden(
-            f,
-            &format!("pod updates may not change fields other than {UPDATABLE}\n{difference}"),
-        );
-    }
-}
-
-/// The new spec with all that may change set back.
-fn munge(spec: &At<'_>, was: &At<'_>, f: &mut Faults) -> Value {
-    let mut munged = spec.value.clone();
-    for list in ["containers", "initContainers"] {
-        let items = munged.get_mut(list).and_then(Value::as_array_mut);
-        for (container, old) in items.into_iter().flatten().zip(was.get(list).items()) {
-            container["image"] = old.get("image").value.clone();
-        }
-    }
-    let mut back: Vec<&str> = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
-    if !was.get("schedulingGates").is_empty() {
-        let selector = spec.get("nodeSelector");
-        for (key, value) in was.get("nodeSelector").entries() {
-            if selector.key(key).value != value.value {
-                selector.invalid(
-                    f,
-                    "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
-                );
-                break;
-            }
-        }
-        back.push("nodeSelector");
-        if let (Some(affinity), Some(old)) =
-            (munged.get_mut("affinity").and_then(Value::as_object_mut), was.get("affinity").map())
-        {
-            match old.get("nodeAffinity") {
-                Some(old) => affinity.insert("nodeAffinity".into(), old.clone()),
-                None => affinity.remove("nodeAffinity"),
-            };
-        }
-    }
-    if let Value::Object(map) = &mut munged {
-        for field in back {
-            match was.value.get(field) {
-                Some(old) => map.insert(field.to_owned(), old.clone()),
-                None => map.remove(field),
-            };
-        }
-    }
-    munged
-}
-
-fn only_added_tolerations(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let bare = |at: &At<'_>| {
-        let mut map = at.map().cloned().unwrap_or_default();
-        map.remove("tolerationSeconds");
-        map
-    };
-    for toleration in old.items() {
-        if !new.items().any(|t| bare(&t) == bare(&toleration)) {
-            return new.forbidden(
-                f,
-                "existing toleration can not be modified except its tolerationSeconds",
-            );
-        }
-    }
-    placement::tolerations(new, f);
 }
 
 /// A pod's status, changed.

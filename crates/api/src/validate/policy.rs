@@ -140,14 +140,7 @@ pub(super) fn runtime_class(root: &At<'_>, f: &mut Faults) {
             map.remove("tolerationSeconds");
         }
         if seen.contains(&key) {
-            let shown = toleration.as_struct(&[
-                ("key", "Key", "\"\""),
-                ("operator", "Operator", "\"\""),
-                ("value", "Value", "\"\""),
-                ("effect", "Effect", "\"\""),
-                ("tolerationSeconds", "TolerationSeconds", "null"),
-            ]);
-            toleration.duplicate_shown(f, &shown);
+            toleration.duplicate_struct(f, "Toleration");
         }
         seen.push(key);
     }

@@ -136,7 +136,7 @@ pub(super) fn claim_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
             f,
             &format!(
                 "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-                super::diff::print(&before, &now)
+                super::diff::print("PersistentVolumeClaimSpec", &before, &now)
             ),
         );
     }
@@ -345,7 +345,7 @@ pub(super) fn volume_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
             f,
             &format!(
                 "spec.persistentvolumesource is immutable after creation\n{}",
-                super::diff::print(&was, &now)
+                super::diff::print("PersistentVolumeSource", &was, &now)
             ),
         );
     }

@@ -3,8 +3,8 @@
 use super::at::{At, Faults};
 use super::meta::NameRule;
 use super::{
-    admission, autoscaling, batch, config, devices, flow, network, pod, policy, rbac, registration,
-    service, storage, workloads,
+    admission, autoscaling, batch, config, devices, flow, network, pod, pod_update, policy, rbac,
+    registration, service, storage, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -81,7 +81,7 @@ static ROWS: &[Rules] = &[
     row("", "Node", config::node).update(config::node_update).status(config::node_update),
     row("", "PersistentVolume", storage::volume).update(storage::volume_update),
     row("", "PersistentVolumeClaim", storage::claim).update(storage::claim_update),
-    row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).update(pod::update).status(pod::status),
+    row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).update(pod_update::update).status(pod::status),
     row("", "PodTemplate", workloads::pod_template).update(|new, _, f| workloads::pod_template(new, f)),
     row("", "ReplicationController", workloads::replication_controller)
         .update(|new, _, f| workloads::replication_controller(new, f)).status(workloads::replica_set_status),
@@ -130,7 +130,7 @@ static ROWS: &[Rules] = &[
     row(RBAC, "RoleBinding", rbac::role_binding).name(path_segment).update(rbac::role_binding_update),
     row(RESOURCE, "DeviceClass", devices::class).update(|new, _, f| devices::class(new, f)),
     row(RESOURCE, "ResourceClaim", devices::claim).update(devices::claim_update).status(devices::claim_status),
-    row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_update),
+    row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_template_update),
     row(RESOURCE, "ResourceSlice", devices::slice).update(devices::slice_update),
     row("scheduling.k8s.io", "PriorityClass", policy::priority_class).update(policy::priority_class_update),
     row(STORAGE, "CSIDriver", storage::driver).update(storage::driver_update),

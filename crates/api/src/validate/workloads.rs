@@ -237,11 +237,8 @@ fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
         "" => strategy.required(f, ""),
         "OnDelete" => {
             if rolling.is_set() {
-                let shown = rolling.as_struct(&[
-                    ("partition", "Partition", "0"),
-                    ("maxUnavailable", "MaxUnavailable", "null"),
-                ]);
-                rolling.invalid_shown(f, &shown, "only allowed for updateStrategy 'RollingUpdate'");
+                let of = "RollingUpdateStatefulSetStrategy";
+                rolling.invalid_struct(f, of, "only allowed for updateStrategy 'RollingUpdate'");
             }
         }
         "RollingUpdate" => {
@@ -255,15 +252,11 @@ fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
                 common::at_most_100(&down, f);
             }
         }
-        kind => {
-            let text =
-                format!("{{\"Type\":{},\"RollingUpdate\":{}}}", names::quote(kind), rolling.value);
-            f.push(crate::Cause::new(
-                crate::CauseReason::Invalid,
-                strategy.path(),
-                format!("Invalid value: {text}: must be 'RollingUpdate' or 'OnDelete'"),
-            ));
-        }
+        _ => strategy.invalid_struct(
+            f,
+            "StatefulSetUpdateStrategy",
+            "must be 'RollingUpdate' or 'OnDelete'",
+        ),
     }
     for field in ["whenDeleted", "whenScaled"] {
         let path = format!("persistentVolumeClaimRetentionPolicy.{field}");

@@ -167,7 +167,9 @@ async fn round(
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
         let causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
-            Some("ephemeralcontainers" | "resize") => pod_part(sub, &new, &old),
+            Some(part @ ("ephemeralcontainers" | "resize")) => {
+                validate::pod_part(kind, &new, &old, part)
+            }
             Some("status" | "approval") => validate::status_update(kind, &new, &old),
             _ => validate::update(kind, &new, &old),
         };
@@ -300,94 +302,6 @@ pub fn fill_in(ctx: &Context<'_>, target: &Target, new: &mut Object, old: Option
             }
         }
     }
-}
-
-/// The rules of the two parts of a pod that have a subresource.
-fn pod_part(sub: Option<&str>, new: &Object, old: &Object) -> Vec<Cause> {
-    let names = |object: &Object| -> Vec<String> {
-        ["containers", "initContainers", "ephemeralContainers"]
-            .iter()
-            .filter_map(|list| object.at(&format!("spec.{list}"))?.as_array())
-            .flatten()
-            .filter_map(|c| c["name"].as_str().map(str::to_owned))
-            .collect()
-    };
-    let list = |object: &Object, path: &str| {
-        object.at(path).and_then(api::Value::as_array).cloned().unwrap_or_default()
-    };
-    let mut causes = Vec::new();
-    if sub == Some("ephemeralcontainers") {
-        const PATH: &str = "spec.ephemeralContainers";
-        let all = names(new);
-        let (after, before) = (list(new, PATH), list(old, PATH));
-        for (at, container) in after.iter().enumerate() {
-            let name = container["name"].as_str().unwrap_or("");
-            if all.iter().filter(|n| *n == name).count() > 1 {
-                let field = format!("{PATH}[{at}].name");
-                causes.push(Cause::duplicate(field, &json!(name)));
-            }
-            for (field, what) in [("resources", "resources"), ("ports", "ports")] {
-                let empty = container[field].as_object().is_none_or(|m| m.is_empty())
-                    && container[field].as_array().is_none_or(|l| l.is_empty());
-                if !empty {
-                    let path = format!("{PATH}[{at}].{what}");
-                    causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
-                }
-            }
-            let wanted = container["targetContainerName"].as_str().unwrap_or("");
-            if !wanted.is_empty() && !all.iter().any(|n| n == wanted) {
-                let path = format!("{PATH}[{at}].targetContainerName");
-                causes.push(Cause::not_found(path, &json!(wanted)));
-            }
-        }
-        let kept = |c: &api::Value| after.iter().any(|a| a["name"] == c["name"] && a == c);
-        if !before.iter().all(kept) {
-            let text = "existing ephemeral containers may not be changed or removed";
-            causes.push(Cause::forbidden(PATH, text));
-        }
-    }
-    if sub == Some("resize") {
-        causes.extend(resize_faults(new, old));
-    }
-    causes
-}
-
-/// What a resize may not do: other resources than CPU and memory, taking any away, changing the
-/// pod's class.
-fn resize_faults(new: &Object, old: &Object) -> Vec<Cause> {
-    use api::strategy::qos_class;
-    let mut causes = Vec::new();
-    for list in ["containers", "initContainers"] {
-        let path = format!("spec.{list}");
-        let of =
-            |o: &Object| o.at(&path).and_then(api::Value::as_array).cloned().unwrap_or_default();
-        for (at, (after, before)) in of(new).iter().zip(&of(old)).enumerate() {
-            for part in ["limits", "requests"] {
-                let map =
-                    |c: &api::Value| c["resources"][part].as_object().cloned().unwrap_or_default();
-                let (after, before) = (map(after), map(before));
-                if before.keys().any(|k| !after.contains_key(k)) {
-                    let text = format!("resource {part} cannot be removed");
-                    let field = format!("{path}[{at}].resources.{part}");
-                    causes.push(Cause::forbidden(field, &text));
-                }
-                let other = |k: &&String| !matches!(k.as_str(), "cpu" | "memory");
-                let mut keys = after.keys().chain(before.keys()).filter(other);
-                if keys.any(|k| after.get(k) != before.get(k)) {
-                    causes.push(Cause::forbidden(
-                        "spec",
-                        "only cpu and memory resources are mutable",
-                    ));
-                }
-            }
-        }
-    }
-    let (class, before) = (qos_class(new), qos_class(old));
-    if causes.is_empty() && class != before {
-        let text = "Pod QOS Class may not change as a result of resizing";
-        causes.push(Cause::invalid("spec", &json!(before), text));
-    }
-    causes
 }
 
 /// Whether the change leaves nothing that keeps a deleted object.
