@@ -45,6 +45,9 @@ enum Outcome {
     Soon,
 }
 
+/// The minor version that isopod's own command line speaks.
+const OWN: u32 = 36;
+
 /// One command of a transcript.
 #[derive(Debug)]
 struct Step<'a> {
@@ -126,25 +129,44 @@ struct Session {
 }
 
 impl Session {
-    fn start(isopod: &Isopod, kubectl: &Path, image: &str) -> Self {
+    /// An unmodified kubectl.
+    fn real(isopod: &Isopod, kubectl: &Path, image: &str) -> Self {
         let name = kubectl.file_name().expect("a name").to_string_lossy().into_owned();
         let version =
             run(Command::new(kubectl).args(["version", "--client", "-o", "json"]), "").expect_ok();
         let version: serde_json::Value = serde_json::from_str(&version).expect("JSON");
         let minor = version["clientVersion"]["minor"].as_str().expect("a version");
-        let minor = minor.trim_end_matches('+').parse().expect("a number");
-        let dir = isopod.scratch().join(&name);
+        let minor: u32 = minor.trim_end_matches('+').parse().expect("a number");
+        let command = kubectl.display().to_string();
+        Self::start(isopod, minor, &name, &format!("k{minor}"), &command, image)
+    }
+
+    /// isopod's own.
+    fn own(isopod: &Isopod, image: &str) -> Self {
+        let command = format!("{} kubectl", isopod_tests::binary().display());
+        Self::start(isopod, OWN, "own", "own", &command, image)
+    }
+
+    fn start(
+        isopod: &Isopod,
+        minor: u32,
+        name: &str,
+        namespace: &str,
+        command: &str,
+        image: &str,
+    ) -> Self {
+        let dir = isopod.scratch().join(name);
         std::fs::create_dir_all(dir.join("bin")).expect("a directory");
-        std::os::unix::fs::symlink(kubectl, dir.join("bin/kubectl")).expect("links");
+        let script = dir.join("bin/kubectl");
+        std::fs::write(&script, format!("#!/bin/sh\nexec {command} \"$@\"\n")).expect("writes");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, executable).expect("sets");
         std::fs::copy(isopod.kubeconfig(), dir.join("kubeconfig")).expect("copies");
         std::fs::write(dir.join("image"), image).expect("writes");
-        let session = Self { minor, dir, namespace: format!("k{minor}") };
-        session
-            .shell(
-                isopod,
-                "kubectl create ns $NS && kubectl config set-context --current --namespace=$NS",
-            )
-            .expect_ok();
+        let session = Self { minor, dir, namespace: namespace.into() };
+        // A context holds its cluster, its user and where it works.
+        let edit = r"kubectl create ns $NS && sed -i 's/^\( *\)cluster: isopod$/&\n\1namespace: '$NS/ kubeconfig";
+        session.shell(isopod, edit).expect_ok();
         session
     }
 
@@ -192,6 +214,31 @@ impl Session {
     }
 }
 
+/// A cluster and an image for it.
+fn cluster() -> (Isopod, String) {
+    let isopod = Isopod::cluster(&[]);
+    eventually("the node is ready", || {
+        let nodes = isopod.kubectl(&["get", "nodes", "--no-headers"]);
+        nodes.out.contains(" Ready ").then_some(())
+    });
+    let archive = isopod.scratch().join("image.tar");
+    let image = image(&archive);
+    isopod.import(&archive);
+    (isopod, image)
+}
+
+#[test]
+fn our_own_kubectl_works() {
+    if let Some(why) = no_containers() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let (isopod, image) = cluster();
+    let session = Session::own(&isopod, &image);
+    let wrong = session.play(&isopod, "own", include_str!("kubectl/own.txt"));
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
 #[test]
 fn every_kubectl_works() {
     let found = kubectls();
@@ -204,14 +251,7 @@ fn every_kubectl_works() {
     let chosen = |name: &str, variable: &str| {
         std::env::var(variable).map_or(true, |v| v.split(',').any(|v| name.ends_with(v)))
     };
-    let isopod = Isopod::cluster(&[]);
-    eventually("the node is ready", || {
-        let nodes = isopod.kubectl(&["get", "nodes", "--no-headers"]);
-        nodes.out.contains(" Ready ").then_some(())
-    });
-    let archive = isopod.scratch().join("image.tar");
-    let image = image(&archive);
-    isopod.import(&archive);
+    let (isopod, image) = cluster();
     let mut wrong = String::new();
     // The oldest and the newest bound what clients do; ISOPOD_KUBECTL=all plays every one.
     let wanted: Vec<_> = match std::env::var("ISOPOD_KUBECTL").as_deref() {
@@ -225,7 +265,7 @@ fn every_kubectl_works() {
         Ok(_) => found.iter().filter(|k| chosen(&k.to_string_lossy(), "ISOPOD_KUBECTL")).collect(),
     };
     for kubectl in wanted {
-        let session = Session::start(&isopod, kubectl, &image);
+        let session = Session::real(&isopod, kubectl, &image);
         for (name, text) in TRANSCRIPTS.iter().filter(|(name, _)| chosen(name, "ISOPOD_TRANSCRIPT"))
         {
             wrong += &session.play(&isopod, name, text);
