@@ -349,6 +349,12 @@ fn copy_meta(new: &mut Object, old: &Object, field: &str) {
     new.set_meta(field, value);
 }
 
+fn stamp_taint(taint: Option<&mut Value>, now: &str) {
+    if let Some(Value::Object(taint)) = taint {
+        taint.entry("timeAdded").or_insert_with(|| now.into());
+    }
+}
+
 /// Stamps the times that some kinds carry in their status: call after `prepare_create` (with no
 /// `old`) or `prepare_update`, with the time as `metav1.Time` prints it.
 pub fn stamp_times(group: &str, kind: &str, new: &mut Object, old: Option<&Object>, now: &str) {
@@ -368,6 +374,19 @@ pub fn stamp_times(group: &str, kind: &str, new: &mut Object, old: Option<&Objec
             };
             if stale {
                 new.map_mut("status").insert("lastPhaseTransitionTime".into(), now.into());
+            }
+        }
+        ("resource.k8s.io", "DeviceTaintRule") => {
+            stamp_taint(new.map_mut("spec").get_mut("taint"), now)
+        }
+        ("resource.k8s.io", "ResourceSlice") => {
+            let devices = new.map_mut("spec").get_mut("devices").and_then(Value::as_array_mut);
+            for device in devices.into_iter().flatten() {
+                // v1beta1 has them one level deeper.
+                for path in ["/taints", "/basic/taints"] {
+                    let taints = device.pointer_mut(path).and_then(Value::as_array_mut);
+                    taints.into_iter().flatten().for_each(|taint| stamp_taint(Some(taint), now));
+                }
             }
         }
         ("", "Pod") if old.is_none() => {

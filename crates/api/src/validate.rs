@@ -7,6 +7,7 @@ mod admission;
 mod at;
 mod autoscaling;
 mod batch;
+mod beta;
 mod common;
 mod config;
 mod container;

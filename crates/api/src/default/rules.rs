@@ -38,6 +38,7 @@ pub(super) static RULES: &[(&str, Rule)] = &[
     ("core/Volume", volume),
     ("networking/NetworkPolicySpec", network_policy),
     ("rbac/Subject", subject),
+    ("resource/DeviceRequest", device_request),
     ("resource/DeviceSubRequest", device_count),
     ("resource/ExactDeviceRequest", device_count),
 ];
@@ -415,6 +416,15 @@ fn subject(map: &mut Fields) {
     if matches!(text(map, "kind"), "User" | "Group") && text(map, "apiGroup").is_empty() {
         map.remove("apiGroup");
         set(map, "apiGroup", "rbac.authorization.k8s.io");
+    }
+}
+
+/// In v1beta1 a request may itself be an exact one; other versions have no class here.
+fn device_request(map: &mut Fields) {
+    let alternatives = map.get("firstAvailable").and_then(Value::as_array);
+    if map.contains_key("deviceClassName") && alternatives.is_none_or(Vec::is_empty) {
+        set(map, "allocationMode", "ExactCount");
+        device_count(map);
     }
 }
 

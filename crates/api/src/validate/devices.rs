@@ -331,7 +331,7 @@ pub(super) fn class(root: &At<'_>, f: &mut Faults) {
 
 // Slices.
 
-fn pool_name(at: &At<'_>, f: &mut Faults) {
+pub(super) fn pool_name(at: &At<'_>, f: &mut Faults) {
     if !at.need(f) {
         return;
     }
@@ -524,7 +524,7 @@ fn version_value(at: &At<'_>, f: &mut Faults) {
 }
 
 /// A version as semver.org has it.
-fn is_semver(text: &str) -> bool {
+pub(super) fn is_semver(text: &str) -> bool {
     let (rest, build) = match text.split_once('+') {
         Some((rest, build)) => (rest, Some(build)),
         None => (text, None),

@@ -3,8 +3,8 @@
 use super::at::{At, Faults};
 use super::meta::NameRule;
 use super::{
-    admission, autoscaling, batch, config, devices, flow, network, pod, pod_update, policy, rbac,
-    registration, service, storage, workloads,
+    admission, autoscaling, batch, beta, config, devices, flow, network, pod, pod_update, policy,
+    rbac, registration, service, storage, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -112,6 +112,7 @@ static ROWS: &[Rules] = &[
     row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).name(path_segment)
         .update(registration::signing_request_update).status(registration::signing_request_status),
     row("coordination.k8s.io", "Lease", policy::lease).update(|new, _, f| policy::lease(new, f)),
+    row("coordination.k8s.io", "LeaseCandidate", beta::lease_candidate).update(beta::lease_candidate_update),
     row("discovery.k8s.io", "EndpointSlice", service::slice).update(service::slice_update),
     row("events.k8s.io", "Event", registration::new_event).update(registration::new_event_update),
     row(FLOW, "FlowSchema", flow::flow_schema).update(|new, _, f| flow::flow_schema(new, f)).status(flow::flow_status),
@@ -129,6 +130,8 @@ static ROWS: &[Rules] = &[
     row(RBAC, "Role", rbac::role).name(path_segment).update(|new, _, f| rbac::role(new, f)),
     row(RBAC, "RoleBinding", rbac::role_binding).name(path_segment).update(rbac::role_binding_update),
     row(RESOURCE, "DeviceClass", devices::class).update(|new, _, f| devices::class(new, f)),
+    row(RESOURCE, "DeviceTaintRule", beta::device_taint_rule)
+        .update(beta::device_taint_rule_update).status(beta::device_taint_rule_status),
     row(RESOURCE, "ResourceClaim", devices::claim).update(devices::claim_update).status(devices::claim_status),
     row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_template_update),
     row(RESOURCE, "ResourceSlice", devices::slice).update(devices::slice_update),

@@ -134,7 +134,8 @@ async fn once(
     let target = &target.named(&target.namespace, &name);
     // Validation sees what was allocated; what it refuses gives it back.
     let reservations = allocate(ctx, target, object, None).await?;
-    let causes = validate::create(kind, object);
+    let (as_kind, read) = write::validated(target, object)?;
+    let causes = validate::create(as_kind, &read);
     write::check(target.stored, &name, causes)?;
     ctx.validate(target, Operation::Create, Some(object.clone()), None).await?;
     if !object.resource_version().is_empty() {

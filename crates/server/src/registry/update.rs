@@ -165,13 +165,15 @@ async fn round(
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
+        let (as_kind, read) = write::validated(target, &new)?;
+        let (_, before) = write::validated(target, &old)?;
         let causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
             Some(part @ ("ephemeralcontainers" | "resize")) => {
                 validate::pod_part(kind, &new, &old, part)
             }
-            Some("status" | "approval") => validate::status_update(kind, &new, &old),
-            _ => validate::update(kind, &new, &old),
+            Some("status" | "approval") => validate::status_update(as_kind, &read, &before),
+            _ => validate::update(as_kind, &read, &before),
         };
         write::check(target.stored, &target.name, causes)?;
         ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;

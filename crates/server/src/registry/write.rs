@@ -2,6 +2,7 @@
 //!
 //! Not here: what a create, update or removal does to an object.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::apply::{FieldSet, Schema, Writer, update_managed_fields};
@@ -191,6 +192,19 @@ pub fn check(kind: &Kind, name: &str, causes: Vec<api::Cause>) -> Result<(), Api
         return Ok(());
     }
     Err(ApiError::invalid(kind.group, kind.kind, name, causes))
+}
+
+/// The form in which validation reads an object: its stored one, as all versions of a kind have one
+/// set of rules. Events keep theirs: their two groups have different ones.
+pub fn validated<'a>(
+    target: &Target,
+    object: &'a Object,
+) -> Result<(&'static Kind, Cow<'a, Object>), ApiError> {
+    if target.as_stored() || target.kind.group != target.stored.group {
+        return Ok((target.kind, Cow::Borrowed(object)));
+    }
+    let stored = target.to_stored(object.clone())?;
+    Ok((target.stored, Cow::Owned(stored)))
 }
 
 /// Writes an object in the request's version.
