@@ -8,6 +8,8 @@ mod kubeconfig;
 mod pool;
 mod tls;
 
+pub use tls::AnyServer;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -94,28 +94,20 @@ impl Source<'_> {
         let default_mode = mode(source.default_mode);
         let mut payload = Payload::new();
         for part in source.sources.iter().flatten() {
-            if let Some(s) = &part.config_map {
+            // A configmap and a secret have the same shape under two names.
+            let keyed = if let Some(s) = &part.config_map {
                 let data = self.lookup.config_map(&s.name).await?;
-                let what = format!("configmap {:?}", s.name);
-                keys(
-                    &mut payload,
-                    data,
-                    s.items.as_deref(),
-                    s.optional == Some(true),
-                    default_mode,
-                    &what,
-                )?;
+                Some((data, "configmap", &s.name, &s.items, s.optional))
             } else if let Some(s) = &part.secret {
                 let data = self.lookup.secret(&s.name).await?;
-                let what = format!("secret {:?}", s.name);
-                keys(
-                    &mut payload,
-                    data,
-                    s.items.as_deref(),
-                    s.optional == Some(true),
-                    default_mode,
-                    &what,
-                )?;
+                Some((data, "secret", &s.name, &s.items, s.optional))
+            } else {
+                None
+            };
+            if let Some((data, kind, name, items, optional)) = keyed {
+                let what = format!("{kind} {name:?}");
+                let optional = optional == Some(true);
+                keys(&mut payload, data, items.as_deref(), optional, default_mode, &what)?;
             } else if let Some(s) = &part.downward_api {
                 self.downward(&mut payload, s.items.as_deref(), default_mode)?;
             } else if let Some(s) = &part.service_account_token {
