@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 use crate::docs::Docs;
 use crate::kinds::{self, Kind};
 use schemas::Schemas;
+use write::{Part, Sink, Text, Writer};
 
 mod operation;
 mod parameter;
 mod paths;
 pub mod proto;
 mod schemas;
+mod write;
 
 /// The form of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Documents<'a> {
     pub schema: &'a dyn Fn(&str, Form) -> Option<Value>,
     /// What such schemas of a group and version depend on, for hashes.
     pub revision: &'a dyn Fn(&str, &str) -> String,
+    /// Documents of version 2 of other servers, to be part of ours.
+    pub more: &'a [Value],
 }
 
 /// Documents that every server has.
@@ -150,8 +154,8 @@ impl Documents<'_> {
         sum.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
-    /// A document of version 3, by its path in the index (`apis/apps/v1`); `None` for other paths.
-    pub fn v3(&self, path: &str) -> Option<Value> {
+    /// A document of version 3 as JSON, by its path in the index (`apis/apps/v1`); `None` for others.
+    pub fn v3(&self, path: &str) -> Option<String> {
         let mut paths = Map::new();
         let version = version_of(path);
         match path {
@@ -181,19 +185,38 @@ impl Documents<'_> {
             of.extend(version.filter(|v| *v != ("", "v1")));
             schemas::gvk_list(of.into_iter().map(|(group, version)| (group, version, kind)))
         };
-        let schemas = self.schemas(&Value::Object(paths.clone()), Form::V3, &every);
-        let mut components = Map::new();
-        if !schemas.is_empty() {
-            components.insert("schemas".into(), schemas.into());
-        }
-        components.insert("securitySchemes".into(), security());
-        Some(json!({
-            "openapi": "3.0.0", "info": info(), "paths": paths, "components": components,
-        }))
+        let mut text = Text::new(Form::V3, &json!({"openapi": "3.0.0", "info": info()}));
+        let mut writer = Writer::new(Form::V3, &mut text);
+        writer.paths(paths);
+        writer.schemas(&self.schemas(Form::V3, &every));
+        Some(text.end(&security()))
     }
 
-    /// The document of version 2.
-    pub fn v2(&self) -> Value {
+    /// The document of version 2 as JSON.
+    pub fn v2_json(&self) -> String {
+        let mut text = Text::new(Form::V2, &v2_head());
+        self.v2(&mut text);
+        text.end(&Value::Null)
+    }
+
+    /// The document of version 2 in its protobuf form.
+    pub fn v2_proto(&self) -> Vec<u8> {
+        let mut bytes = proto::encode(&v2_head());
+        // Of a message that comes in parts, the parts are joined: no need to hold the whole.
+        self.v2(&mut |part: Part| {
+            let section = match part {
+                Part::Path(name, value) => json!({"paths": Map::from_iter([(name, value)])}),
+                Part::Schema(name, value) => {
+                    json!({"definitions": Map::from_iter([(name, value)])})
+                }
+            };
+            bytes.extend(proto::encode(&section));
+        });
+        bytes
+    }
+
+    fn v2(&self, sink: &mut dyn Sink) {
+        let mut writer = Writer::new(Form::V2, sink);
         let mut paths = Map::new();
         paths::core_versions(&mut paths, Form::V2);
         paths::groups(&mut paths, Form::V2);
@@ -201,36 +224,39 @@ impl Documents<'_> {
         paths::logs(&mut paths, Form::V2);
         paths::keys(&mut paths, Form::V2);
         paths::well_known(&mut paths, Form::V2);
+        let mut last = "";
         for (group, version) in self.versions() {
-            if !group.is_empty() && !paths.contains_key(&paths::group_path(group)) {
+            if group != last {
                 paths::group(&mut paths, group, Form::V2);
+                last = group;
             }
             let of = self.of(group, version);
             paths::group_version(&mut paths, group, version, &of, Form::V2);
+            writer.paths(std::mem::take(&mut paths));
         }
-        let parameters = parameter::shared();
+        writer.paths(paths);
+        self.more.iter().for_each(|document| writer.paths_of(document));
+        writer.refer(&parameter::shared().into());
         let every = |kind: &'static str| {
             let known = kinds::all().iter().map(|k| (k.group, k.version)).chain(UNSERVED);
             schemas::gvk_list(known.map(|(group, version)| (group, version, kind)))
         };
-        let roots = json!([paths, parameters]);
-        let definitions = self.schemas(&roots, Form::V2, &every);
-        json!({
-            "swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions,
-            "parameters": parameters, "securityDefinitions": security(),
-            "security": [{"BearerToken": []}],
-        })
+        writer.schemas(&self.schemas(Form::V2, &every));
+        self.more.iter().for_each(|document| writer.schemas_of(document));
     }
 
-    fn schemas(
-        &self,
-        roots: &Value,
-        form: Form,
-        every: &dyn Fn(&'static str) -> Value,
-    ) -> Map<String, Value> {
-        let docs = Docs::load();
-        schemas::closure(roots, &Schemas { form, docs, every, other: self.schema })
+    fn schemas<'a>(&'a self, form: Form, every: &'a dyn Fn(&'static str) -> Value) -> Schemas<'a> {
+        Schemas { form, docs: Docs::load(), every, other: self.schema }
     }
+}
+
+fn v2_head() -> Value {
+    let mut head = json!({
+        "swagger": "2.0", "info": info(), "securityDefinitions": security(),
+        "security": [{"BearerToken": []}],
+    });
+    head["parameters"] = parameter::shared().into();
+    head
 }
 
 /// Where the document of a version is, under `/openapi/v3/`.

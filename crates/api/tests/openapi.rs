@@ -51,7 +51,11 @@ fn differences(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>
 }
 
 fn documents<'a>(kinds: &'a [&'a Kind]) -> Documents<'a> {
-    Documents { kinds, schema: &|_, _| None, revision: &|_, _| String::new() }
+    Documents { kinds, schema: &|_, _| None, revision: &|_, _| String::new(), more: &[] }
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
 }
 
 fn check(found: Vec<String>) {
@@ -77,7 +81,7 @@ fn version_3() {
             found.push(format!("{path}: no document"));
             continue;
         };
-        differences(&path, &theirs, &plain(&ours), &mut found);
+        differences(&path, &theirs, &plain(&parsed(&ours)), &mut found);
         seen += 1;
     }
     assert!(seen > 50);
@@ -89,7 +93,7 @@ fn version_2() {
     let Some(dir) = shared::dir() else { return };
     let kinds: Vec<&Kind> = kinds::all().iter().collect();
     let theirs = plain(&shared::json(dir.join("openapi/swagger.json")));
-    let ours = plain(&documents(&kinds).v2());
+    let ours = plain(&parsed(&documents(&kinds).v2_json()));
     let mut found = Vec::new();
     differences("", &theirs, &ours, &mut found);
     check(found);
@@ -118,7 +122,7 @@ fn descriptions() {
     let Some(dir) = shared::dir() else { return };
     let kinds: Vec<&Kind> = kinds::all().iter().collect();
     let theirs = shared::json(dir.join("openapi/swagger.json"));
-    let ours = documents(&kinds).v2();
+    let ours = parsed(&documents(&kinds).v2_json());
     let (mut found, mut same) = (Vec::new(), 0);
     let mut compare = |path: String, theirs: &Value, ours: &Value| {
         let (theirs, ours) = (&theirs["description"], &ours["description"]);

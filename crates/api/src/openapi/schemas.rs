@@ -35,24 +35,8 @@ pub struct Schemas<'a> {
     pub other: &'a dyn Fn(&str, Form) -> Option<Value>,
 }
 
-/// Every schema that a document refers to, directly or not.
-pub fn closure(root: &Value, schemas: &Schemas) -> Map<String, Value> {
-    let form = schemas.form;
-    let mut wanted = BTreeSet::new();
-    references(root, form, &mut wanted);
-    let mut found = Map::new();
-    while let Some(name) = wanted.pop_first() {
-        if found.contains_key(&name) {
-            continue;
-        }
-        let Some(schema) = schemas.named(&name) else { continue };
-        references(&schema, form, &mut wanted);
-        found.insert(name, schema);
-    }
-    found
-}
-
-fn references(value: &Value, form: Form, found: &mut BTreeSet<String>) {
+/// The names of schemas that a value refers to.
+pub fn references(value: &Value, form: Form, found: &mut BTreeSet<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| references(item, form, found)),
         Value::Object(map) => {
@@ -82,7 +66,7 @@ pub fn gvk_list<'a>(kinds: impl Iterator<Item = (&'a str, &'a str, &'a str)>) ->
 
 impl Schemas<'_> {
     /// The schema of a name: of a type in the table, or of one that is a scalar or anything at all.
-    fn named(&self, name: &str) -> Option<Value> {
+    pub fn named(&self, name: &str) -> Option<Value> {
         let mut schema = match schema::type_of(name) {
             Some(ty) => self.message(ty),
             None => match scalar(name, self.form) {

@@ -20,6 +20,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
         kinds: server.served.all(),
         schema: &|_, _| None,
         revision: &|_, _| String::new(),
+        more: &[],
     };
     match path {
         "/openapi/v2" => {
@@ -36,11 +37,10 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
             // Each form has a hash of its own.
             let hash = documents.hash_of_all(media);
             let mut reply = tagged(request, &hash, || {
-                let document = documents.v2();
                 if media == PROTO {
-                    api::openapi::proto::encode(&document).into()
+                    documents.v2_proto().into()
                 } else {
-                    crate::codec::json_line(&document)
+                    documents.v2_json().into()
                 }
             });
             if media == PROTO && reply.status() == StatusCode::OK {
@@ -69,9 +69,8 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
                 }
                 return Some(reply);
             }
-            let mut reply = tagged(request, &hash, || {
-                crate::codec::json_line(&documents.v3(path).unwrap_or_default())
-            });
+            let mut reply =
+                tagged(request, &hash, || documents.v3(path).unwrap_or_default().into());
             if !asked.is_empty() {
                 // The hash is part of the address: what it names never changes.
                 let forever = HeaderValue::from_static("public, immutable");
