@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::entry::Card;
 use crate::object::Object;
@@ -282,12 +283,44 @@ impl Kind {
         })
     }
 
+    /// The stored kind of a qualified resource, as in `deployments.apps`.
+    pub fn of_qualified(resource: &str) -> Option<&'static Self> {
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        all().iter().find(|k| k.plural == plural && k.storage.0 == group).map(Self::stored)
+    }
+
     /// The index card of a stored object of this kind, which is of the stored version.
     pub fn card(&self, object: &Object) -> Card {
         let mut card = Card::of(object, &[]);
         card.fields = self.card.iter().map(|field| (field.name, field.read(object))).collect();
         card
     }
+}
+
+/// A number that changes with what index cards hold of any kind: cards written under another one are
+/// to be made anew.
+pub fn cards_version() -> u32 {
+    static VERSION: LazyLock<u32> = LazyLock::new(|| {
+        let mut hasher = Sha256::new();
+        for kind in all().iter().filter(|k| k.is_stored() && std::ptr::eq(k.stored(), *k)) {
+            hasher.update(format!("{}.{}\n", kind.plural, kind.group).as_bytes());
+            for field in &kind.card {
+                let text = format!("{} {:?} {:?}\n", field.name, field.paths, field.default);
+                hasher.update(text.as_bytes());
+            }
+        }
+        let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
+        u32::from_le_bytes([a, b, c, d])
+    });
+    *VERSION
+}
+
+/// The index card of a stored object of a qualified resource; none where the resource is not built in,
+/// or no version of its cards says more than every card does.
+pub fn card_of(resource: &str, json: &[u8]) -> Option<Card> {
+    let kind = Kind::of_qualified(resource).filter(|kind| !kind.card.is_empty())?;
+    let object: Object = serde_json::from_slice(json).ok()?;
+    Some(kind.card(&object))
 }
 
 impl CardField {
@@ -344,6 +377,25 @@ mod tests {
             assert!(kind.schema().is_some(), "{} has no schema", kind.kind);
             assert!(kind.list_schema().is_some(), "{} has no list", kind.kind);
         }
+    }
+
+    #[test]
+    fn cards_are_made_anew_from_stored_objects() {
+        let json = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"b"},"spec":{"nodeName":"n"}}"#;
+        let card = card_of("pods", json).unwrap();
+        assert_eq!((&*card.name, card.field("spec.nodeName")), ("a", Some("n")));
+        assert_eq!(Kind::of_qualified("deployments.apps").unwrap().kind, "Deployment");
+        assert_eq!(
+            Kind::of_qualified("horizontalpodautoscalers.autoscaling").unwrap().version,
+            "v2"
+        );
+        assert!(card_of("widgets.example.com", json).is_none());
+        for kind in all().iter().filter(|k| k.is_stored()) {
+            let stored = kind.stored();
+            let name = crate::resource::qualified(stored.group, stored.plural);
+            assert!(std::ptr::eq(Kind::of_qualified(&name).unwrap(), stored), "{name}");
+        }
+        assert_ne!(cards_version(), 0);
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub async fn start_api(
     shutdown: &Shutdown,
 ) -> Result<(server::Running, store::Store)> {
     let data_dir = config.data_dir.clone();
-    let store = store::Store::open(store::Options::new(data_dir.join("store")))?;
+    let store = store::Store::open(server::store_options(data_dir.join("store")))?;
     let started =
         server::start(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone()).await;
     let running = match started {

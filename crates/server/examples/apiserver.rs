@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&config.data_dir)?;
     let store = match dir.as_str() {
         "memory" => Store::memory(),
-        dir => Store::open(store::Options::new(dir))?,
+        dir => Store::open(server::store_options(dir))?,
     };
     let shutdown = Shutdown::new();
     let kubeconfig = config.data_dir.join("admin.kubeconfig");

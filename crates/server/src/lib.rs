@@ -31,4 +31,4 @@ pub mod transport;
 pub use config::{Config, StartError};
 pub use gate::UserInfo;
 pub use request::RequestInfo;
-pub use start::{Running, start};
+pub use start::{Running, start, store_options};

@@ -3,6 +3,7 @@
 //! Not here: the parts.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +52,13 @@ impl Running {
             tracing::error!(%error, "the API server's listener failed");
         }
     }
+}
+
+/// How the store of an API server is opened in a directory: objects that an older release wrote get the
+/// index cards that this one's selectors need.
+pub fn store_options(dir: impl Into<PathBuf>) -> store::Options {
+    let recard = store::Recard { version: api::kinds::cards_version(), make: api::kinds::card_of };
+    store::Options { recard: Some(recard), ..store::Options::new(dir) }
 }
 
 /// Starts an API server over a store.
