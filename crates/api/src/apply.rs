@@ -10,6 +10,8 @@ mod managers;
 mod schema;
 mod typed;
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 pub use fields::FieldSet;
@@ -104,8 +106,8 @@ impl From<ApplyError> for ApiError {
 }
 
 /// Never owned: who an object is, and what the server alone writes.
-fn strip(set: &FieldSet) -> FieldSet {
-    set.difference(&FieldSet::of_fields(&[
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of_fields(&[
         &["apiVersion"],
         &["kind"],
         &["metadata"],
@@ -118,8 +120,8 @@ fn strip(set: &FieldSet) -> FieldSet {
         &["metadata", "generation"],
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
-    ]))
-}
+    ])
+});
 
 /// An object as a value, without its managers.
 fn bare(object: &Object) -> Value {
@@ -136,20 +138,27 @@ struct Changes {
     removed: FieldSet,
 }
 
-fn changes(writer: &Writer<'_>, old: &Value, new: &Value) -> Changes {
-    let difference = typed::compare(writer.schema, Some(old), Some(new));
-    let without = |set: FieldSet| set.without_subtrees(writer.reset);
-    Changes {
-        set: without(difference.added.below.union(&difference.modified.below)),
-        removed: without(difference.removed.below),
-    }
+fn changes(writer: &Writer<'_>, old: &Map<String, Value>, new: &Map<String, Value>) -> Changes {
+    let difference = typed::compare_objects(writer.schema, old, new);
+    let (mut set, mut removed) = (difference.added.below, difference.removed.below);
+    set.absorb(difference.modified.below);
+    set.cut_subtrees(writer.reset);
+    removed.cut_subtrees(writer.reset);
+    Changes { set, removed }
+}
+
+/// The fields of an object's value.
+fn fields_of(value: &Value) -> &Map<String, Value> {
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    value.as_object().unwrap_or(&NONE)
 }
 
 /// Takes the changed fields from everyone but `except`.
 fn take_from_others(managers: &mut Vec<Manager>, except: Option<&Manager>, changes: &Changes) {
     for manager in managers.iter_mut() {
         if except.is_none_or(|e| !e.is(manager)) {
-            manager.fields = manager.fields.difference(&changes.set).difference(&changes.removed);
+            manager.fields.subtract(&changes.set);
+            manager.fields.subtract(&changes.removed);
         }
     }
     managers.retain(|m| !m.fields.is_empty());
@@ -167,16 +176,23 @@ impl Writer<'_> {
         }
     }
 
-    fn note_update(&self, name: &str, managers: &mut Vec<Manager>, old: &Value, new: &Value) {
+    fn note_update(
+        &self,
+        name: &str,
+        managers: &mut Vec<Manager>,
+        old: &Map<String, Value>,
+        new: &Map<String, Value>,
+    ) {
         let changes = changes(self, old, new);
         take_from_others(managers, None, &changes);
-        let owned = strip(&changes.set);
+        let mut owned = changes.set;
+        owned.subtract(&UNOWNED);
         if !owned.is_empty() {
             let mut me = self.as_manager(name, false);
             me.time = Some(self.now.to_owned());
             match managers.iter_mut().find(|m| m.is(&me)) {
                 Some(m) => {
-                    m.fields = m.fields.union(&owned);
+                    m.fields.absorb(owned);
                     m.time = me.time;
                 }
                 None => {
@@ -207,28 +223,29 @@ pub fn update_managed_fields(before: Option<&Object>, after: &mut Object, writer
         after.meta_mut().remove("managedFields");
         return;
     }
-    let new = bare(after);
-    writer.note_update(writer.manager, &mut managers, &bare(live), &new);
+    // The managers themselves are no part of what is owned; the stored ones do no harm.
+    after.meta_mut().remove("managedFields");
+    writer.note_update(writer.manager, &mut managers, &live.0, &after.0);
     managers::encode(after, managers);
     keep_times(live, after);
 }
 
 /// Where nothing but times changed, the stored times stay, so that the write is seen to be none.
 fn keep_times(live: &Object, after: &mut Object) {
-    let timeless = |object: &Object| {
-        let mut meta = object.meta().cloned().unwrap_or_default();
-        let list = meta.get_mut("managedFields").and_then(Value::as_array_mut);
-        for entry in list.into_iter().flatten().filter_map(Value::as_object_mut) {
-            entry.remove("time");
-        }
-        meta
-    };
-    let rest = |object: &Object| {
-        let mut map = object.0.clone();
-        map.remove("metadata");
-        map
-    };
-    if live.uid().is_empty() || timeless(live) != timeless(after) || rest(live) != rest(after) {
+    fn without<'a>(
+        map: Option<&'a Map<String, Value>>,
+        name: &'static str,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        map.into_iter().flatten().filter(move |(key, _)| *key != name)
+    }
+    let managers = |object| managers::entries(object).into_iter().flatten().map(Value::as_object);
+    let same = |a, b, name| without(a, name).eq(without(b, name));
+    if live.uid().is_empty()
+        || !same(live.meta(), after.meta(), "managedFields")
+        || !same(Some(&live.0), Some(&after.0), "metadata")
+        || managers(live).count() != managers(after).count()
+        || !managers(live).zip(managers(after)).all(|(a, b)| same(a, b, "time"))
+    {
         return;
     }
     if let Some(list) = live.meta().and_then(|m| m.get("managedFields")) {
@@ -264,7 +281,7 @@ pub fn apply(
         .ok_or_else(|| ApplyError::Unfit("failed to decode managed fields".to_owned()))?;
     let base = bare(live);
     if managers.is_empty() {
-        writer.note_update(BEFORE_FIRST_APPLY, &mut managers, &bare(&empty), &base);
+        writer.note_update(BEFORE_FIRST_APPLY, &mut managers, &empty.0, fields_of(&base));
     }
     let mut outcome = merge(writer, &base, &value, managers.clone(), force);
     if let (Err(ApplyError::Conflicts(conflicts)), "kubectl") = (&outcome, writer.manager) {
@@ -311,7 +328,7 @@ fn merge(
         _ => merged,
     };
 
-    let changes = changes(writer, live, &new);
+    let changes = changes(writer, fields_of(live), fields_of(&new));
     if !force {
         let mut conflicts = Vec::new();
         let mut others: Vec<&Manager> = managers.iter().filter(|m| !m.is(&me)).collect();
@@ -330,7 +347,7 @@ fn merge(
     let changed = new != *live;
     for manager in &mut managers {
         if manager.is(&me) {
-            manager.fields = strip(&manager.fields);
+            manager.fields.subtract(&UNOWNED);
             // A manager that only comes to share what is there has no time yet.
             if changed {
                 manager.time = Some(writer.now.to_owned());

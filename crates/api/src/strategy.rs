@@ -226,19 +226,16 @@ impl Strategy {
 
     fn content_changed(&self, new: &Object, old: &Object) -> bool {
         let same = |path: &&str| new.at(path) == old.at(path);
-        let content = |object: &Object| {
-            let mut map = object.0.clone();
-            for key in ["metadata", "status", "apiVersion", "kind"] {
-                map.remove(key);
-            }
-            map
-        };
+        fn content(object: &Object) -> impl Iterator<Item = (&String, &Value)> {
+            const APART: [&str; 4] = ["metadata", "status", "apiVersion", "kind"];
+            object.0.iter().filter(|(key, _)| !APART.contains(&key.as_str()))
+        }
         match self.generation {
             Generation::Unused | Generation::Once => false,
             Generation::On(paths) => !paths.iter().all(same),
-            Generation::OnContent => content(new) != content(old),
+            Generation::OnContent => content(new).ne(content(old)),
             Generation::OnContentAndLabels => {
-                content(new) != content(old) || !same(&"metadata.labels")
+                content(new).ne(content(old)) || !same(&"metadata.labels")
             }
         }
     }

@@ -69,25 +69,26 @@ impl Manager {
         })
     }
 
-    fn encode(&self) -> Value {
+    fn encode(self) -> Value {
         let mut out = Map::new();
-        let mut put = |key: &str, text: &str| {
+        let mut put = |key: &str, text: String| {
             if !text.is_empty() {
                 out.insert(key.to_owned(), text.into());
             }
         };
-        put("manager", &self.name);
-        put("operation", if self.applies { "Apply" } else { "Update" });
-        put("apiVersion", &self.api_version);
-        put("time", self.time.as_deref().unwrap_or(""));
-        put("fieldsType", "FieldsV1");
-        put("subresource", &self.subresource);
+        put("manager", self.name);
+        put("operation", if self.applies { "Apply" } else { "Update" }.to_owned());
+        put("apiVersion", self.api_version);
+        put("time", self.time.unwrap_or_default());
+        put("fieldsType", "FieldsV1".to_owned());
+        put("subresource", self.subresource);
         out.insert("fieldsV1".to_owned(), self.fields.encode());
         Value::Object(out)
     }
 }
 
-fn entries(object: &Object) -> Option<&Vec<Value>> {
+/// The entries as they stand in an object.
+pub(super) fn entries(object: &Object) -> Option<&Vec<Value>> {
     object.meta()?.get("managedFields")?.as_array()
 }
 
@@ -122,7 +123,7 @@ pub(super) fn encode(object: &mut Object, mut managers: Vec<Manager>) {
     if managers.is_empty() {
         object.meta_mut().remove("managedFields");
     } else {
-        let list: Vec<Value> = managers.iter().map(Manager::encode).collect();
+        let list: Vec<Value> = managers.into_iter().map(Manager::encode).collect();
         object.set_meta("managedFields", list);
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! The semantics are those of upstream's structured merge and diff. Not here: owners (`managers`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -89,11 +91,11 @@ fn element(
         Value::Null => return Err("associative list with keys may not have a null element".into()),
         _ => return Err("associative list with keys may not have non-map elements".into()),
     };
-    let mut found = Map::new();
+    let mut found: Vec<(&str, Cow<'_, Value>)> = Vec::new();
     for key in keys.iter() {
-        let value = map.get(key).cloned().or_else(|| item_schema.key_default(key));
-        if let Some(value) = value {
-            found.insert(key.to_owned(), value);
+        let given = map.get(key).map(Cow::Borrowed);
+        if let Some(value) = given.or_else(|| item_schema.key_default(key).map(Cow::Owned)) {
+            found.push((key, value));
         }
     }
     if found.is_empty() {
@@ -103,7 +105,14 @@ fn element(
             names.join(" ")
         ));
     }
-    Ok(format!("k:{}", Value::Object(found)).into())
+    found.sort_by_key(|(key, _)| *key);
+    let mut text = String::from("k:{");
+    for (at, (key, value)) in found.into_iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{}:{value}", Value::from(key));
+    }
+    text.push('}');
+    Ok(text.into())
 }
 
 /// What is known of a field by name; what no schema knows is deduced.
@@ -122,7 +131,7 @@ pub(super) fn fields(schema: Schema<'_>, value: &Value) -> Found {
                 let inner = fields(of, value);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 let here = inner.here || empty || !declared;
-                found.below.add(&field_element(name), here, inner.below);
+                found.below.add(field_element(name), here, inner.below);
             }
             found
         }
@@ -131,7 +140,7 @@ pub(super) fn fields(schema: Schema<'_>, value: &Value) -> Found {
             for item in list_of(Some(value)) {
                 if let Ok(element) = element(schema.item(), keys, item) {
                     let inner = fields(schema.item(), item);
-                    found.below.add(&element, true, inner.below);
+                    found.below.add(element, true, inner.below);
                 }
             }
             found
@@ -150,10 +159,18 @@ fn compare_leaf(old: Option<&Value>, new: Option<&Value>) -> Difference {
 }
 
 impl Difference {
-    fn take(&mut self, element: &str, inner: Difference) {
-        self.added.below.add(element, inner.added.here, inner.added.below);
-        self.modified.below.add(element, inner.modified.here, inner.modified.below);
-        self.removed.below.add(element, inner.removed.here, inner.removed.below);
+    /// Takes over how the values under an element differ.
+    fn take(&mut self, element: impl Fn() -> Box<str>, inner: Difference) {
+        let parts = [
+            (&mut self.added, inner.added),
+            (&mut self.modified, inner.modified),
+            (&mut self.removed, inner.removed),
+        ];
+        for (all, one) in parts {
+            if one.here || !one.below.is_empty() {
+                all.below.add(element(), one.here, one.below);
+            }
+        }
     }
 }
 
@@ -167,17 +184,7 @@ pub(super) fn compare(schema: Schema<'_>, old: Option<&Value>, new: Option<&Valu
             if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) {
                 return compare_leaf(old, new);
             }
-            let names = a.into_iter().flat_map(Map::keys);
-            let more = b.into_iter().flat_map(Map::keys);
-            let more = more.filter(|k| !a.is_some_and(|a| a.contains_key(*k)));
-            for name in names.chain(more) {
-                let (x, y) = (a.and_then(|m| m.get(name)), b.and_then(|m| m.get(name)));
-                if x == y {
-                    continue;
-                }
-                let inner = compare(child(schema, name).0, x, y);
-                out.take(&field_element(name), inner);
-            }
+            compare_maps(schema, a, b, &mut out);
         }
         Settled::List(keys) => {
             let (a, b) = (list_of(old), list_of(new));
@@ -193,6 +200,35 @@ pub(super) fn compare(schema: Schema<'_>, old: Option<&Value>, new: Option<&Valu
         _ => {}
     }
     out
+}
+
+/// How two objects differ, field by field.
+pub(super) fn compare_objects(
+    schema: Schema<'_>,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> Difference {
+    let mut out = Difference::default();
+    compare_maps(schema, Some(old), Some(new), &mut out);
+    out
+}
+
+fn compare_maps(
+    schema: Schema<'_>,
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    out: &mut Difference,
+) {
+    let names = old.into_iter().flat_map(Map::keys);
+    let more = new.into_iter().flat_map(Map::keys);
+    let more = more.filter(|k| !old.is_some_and(|old| old.contains_key(*k)));
+    for name in names.chain(more) {
+        let (x, y) = (old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
+        if x != y {
+            let inner = compare(child(schema, name).0, x, y);
+            out.take(|| field_element(name), inner);
+        }
+    }
 }
 
 fn compare_lists(
@@ -214,22 +250,22 @@ fn compare_lists(
         match (a.len(), b.len()) {
             (0 | 1, 0 | 1) => {
                 let inner = compare(item, a.first().copied(), b.first().copied());
-                out.take(&element, inner);
+                out.take(|| element.clone(), inner);
             }
             (2.., 2..) => {
-                out.modified.below.add(&element, a != b, FieldSet::default());
+                out.modified.below.add(element, a != b, FieldSet::default());
             }
             (2.., _) => {
                 if let Some(value) = b.first() {
-                    out.take(&element, compare(item, None, Some(value)));
+                    out.take(|| element.clone(), compare(item, None, Some(value)));
                 }
-                out.removed.below.add(&element, true, FieldSet::default());
+                out.removed.below.add(element, true, FieldSet::default());
             }
             (_, 2..) => {
                 if let Some(value) = a.first() {
-                    out.take(&element, compare(item, Some(value), None));
+                    out.take(|| element.clone(), compare(item, Some(value), None));
                 }
-                out.added.below.add(&element, true, FieldSet::default());
+                out.added.below.add(element, true, FieldSet::default());
             }
         }
     }
@@ -399,7 +435,7 @@ pub(super) fn remove(schema: Schema<'_>, value: &Value, set: &FieldSet) -> Optio
 pub(super) fn with_parents(schema: Option<Schema<'_>>, set: &FieldSet) -> FieldSet {
     let mut out = FieldSet::default();
     for member in set.members() {
-        out.add(member, true, FieldSet::default());
+        out.add(member.into(), true, FieldSet::default());
     }
     for (element, below) in set.children() {
         let (of, declared) = match (schema, element.strip_prefix("f:")) {
@@ -410,7 +446,7 @@ pub(super) fn with_parents(schema: Option<Schema<'_>>, set: &FieldSet) -> FieldS
             (Some(schema), None) => (Some(schema.item()), false),
             _ => (None, false),
         };
-        out.add(element, declared, with_parents(of, below));
+        out.add(element.into(), declared, with_parents(of, below));
     }
     out
 }
