@@ -42,8 +42,8 @@ use at::At;
 use table::Rules;
 
 /// The faults of an object that a client wants to create.
-pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
-    let value = Value::Object(new.0.clone());
+pub fn create(kind: &Kind, new: &mut Object) -> Vec<Cause> {
+    let value = lend(new);
     let root = At::root(&value);
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
@@ -52,21 +52,33 @@ pub fn create(kind: &Kind, new: &Object) -> Vec<Cause> {
         meta::standard_finalizers(&root, &mut faults);
     }
     (rules.create)(&root, &mut faults);
+    give_back(new, value);
     faults
 }
 
+/// An object as a value, without a copy: its content is lent and to be given back.
+fn lend(object: &mut Object) -> Value {
+    Value::Object(std::mem::take(&mut object.0))
+}
+
+fn give_back(object: &mut Object, lent: Value) {
+    if let Value::Object(map) = lent {
+        object.0 = map;
+    }
+}
+
 /// The faults of an object that a client wants to store in the place of `old`.
-pub fn update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
+pub fn update(kind: &Kind, new: &mut Object, old: &mut Object) -> Vec<Cause> {
     changed(kind, new, old, |rules, new, old, faults| (rules.update)(new, old, faults))
 }
 
 /// The faults of an object whose status a client wants to store.
-pub fn status_update(kind: &Kind, new: &Object, old: &Object) -> Vec<Cause> {
+pub fn status_update(kind: &Kind, new: &mut Object, old: &mut Object) -> Vec<Cause> {
     changed(kind, new, old, |rules, new, old, faults| (rules.status)(new, old, faults))
 }
 
 /// The faults of a pod changed through one of the subresources that change a part of it.
-pub fn pod_part(kind: &Kind, new: &Object, old: &Object, subresource: &str) -> Vec<Cause> {
+pub fn pod_part(kind: &Kind, new: &mut Object, old: &mut Object, subresource: &str) -> Vec<Cause> {
     changed(kind, new, old, |_, new, old, faults| match subresource {
         "resize" => pod_update::resize(new, old, faults),
         _ => pod_update::ephemeral_containers(new, old, faults),
@@ -75,12 +87,12 @@ pub fn pod_part(kind: &Kind, new: &Object, old: &Object, subresource: &str) -> V
 
 fn changed(
     kind: &Kind,
-    new: &Object,
-    old: &Object,
+    new_object: &mut Object,
+    old_object: &mut Object,
     rules_of: impl Fn(&Rules, &At<'_>, &At<'_>, &mut Vec<Cause>),
 ) -> Vec<Cause> {
-    let (new, old) = (Value::Object(new.0.clone()), Value::Object(old.0.clone()));
-    let (new, old) = (At::root(&new), At::root(&old));
+    let (new_value, old_value) = (lend(new_object), lend(old_object));
+    let (new, old) = (At::root(&new_value), At::root(&old_value));
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
     // Upstream looks at the metadata twice: once for every kind, once with the kind's own rules.
@@ -90,6 +102,8 @@ fn changed(
         meta::standard_finalizers(&new, &mut faults);
     }
     rules_of(&rules, &new, &old, &mut faults);
+    give_back(new_object, new_value);
+    give_back(old_object, old_value);
     faults
 }
 

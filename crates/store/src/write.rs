@@ -51,20 +51,39 @@ pub enum Change {
         /// Where the resource version goes.
         rv_at: usize,
     },
+    /// Replaces, then removes, at two revisions of one batch: watchers see the mark of the deletion
+    /// before the removal, and nobody can come in between. The caller gets the removed state.
+    MarkAndDelete {
+        /// The object, marked; its final state as well.
+        bytes: Bytes,
+        /// Where the resource version goes.
+        rv_at: usize,
+        /// The marked object's index card.
+        card: Card,
+    },
 }
 
 impl Change {
     /// The object's bytes.
     pub fn bytes(&self) -> &Bytes {
         match self {
-            Self::Put { bytes, .. } | Self::Delete { bytes, .. } => bytes,
+            Self::Put { bytes, .. }
+            | Self::Delete { bytes, .. }
+            | Self::MarkAndDelete { bytes, .. } => bytes,
         }
+    }
+
+    /// Whether the object is gone afterwards.
+    pub fn removes(&self) -> bool {
+        !matches!(self, Self::Put { .. })
     }
 
     /// Where the resource version goes.
     pub fn rv_at(&self) -> usize {
         match self {
-            Self::Put { rv_at, .. } | Self::Delete { rv_at, .. } => *rv_at,
+            Self::Put { rv_at, .. }
+            | Self::Delete { rv_at, .. }
+            | Self::MarkAndDelete { rv_at, .. } => *rv_at,
         }
     }
 }
@@ -72,7 +91,7 @@ impl Change {
 impl Expect {
     /// Whether a key's state meets the condition for this kind of change.
     pub(crate) fn holds(self, current: Option<&Entry>, change: &Change) -> bool {
-        if matches!(change, Change::Delete { .. }) && current.is_none() {
+        if change.removes() && current.is_none() {
             return false;
         }
         match self {
@@ -101,7 +120,7 @@ impl Write {
         if parts.iter().any(|part| part.len() > KEY_PART_MAX) {
             return Err(CommitError::Invalid("a part of the key is too long".to_owned()));
         }
-        if let Change::Put { card, .. } = &self.change
+        if let Change::Put { card, .. } | Change::MarkAndDelete { card, .. } = &self.change
             && (card.namespace != self.key.namespace || card.name != self.key.name)
         {
             let text = format!("the card names {}/{}", card.namespace, card.name);

@@ -4,14 +4,14 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{delete, put};
+use common::{delete, mark_and_delete, put};
 use isopod_store::{CommitError, EventKind, Expect, Options, Store};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
     Put { ns: u8, name: u8, expect: Condition },
-    Delete { ns: u8, name: u8, expect: Condition },
+    Delete { ns: u8, name: u8, expect: Condition, mark: bool },
     Compact { back: u64 },
     Reopen,
 }
@@ -33,7 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || (0..3u8, 0..6u8, condition());
     prop_oneof![
         12 => key().prop_map(|(ns, name, expect)| Step::Put { ns, name, expect }),
-        6 => key().prop_map(|(ns, name, expect)| Step::Delete { ns, name, expect }),
+        6 => (key(), any::<bool>())
+            .prop_map(|((ns, name, expect), mark)| Step::Delete { ns, name, expect, mark }),
         1 => (0..20u64).prop_map(|back| Step::Compact { back }),
         1 => Just(Step::Reopen),
     ]
@@ -110,10 +111,10 @@ async fn run(steps: Vec<Step>, dir: Option<&std::path::Path>) {
     let mut compacted = 0;
     for step in steps {
         let mut state = states.last().expect("one").clone();
-        let next = states.len() as u64 + 1;
-        let (ns, name, condition, is_put) = match step {
-            Step::Put { ns, name, expect } => (ns, name, expect, true),
-            Step::Delete { ns, name, expect } => (ns, name, expect, false),
+        let mut next = states.len() as u64 + 1;
+        let (ns, name, condition, is_put, mark) = match step {
+            Step::Put { ns, name, expect } => (ns, name, expect, true, false),
+            Step::Delete { ns, name, expect, mark } => (ns, name, expect, false, mark),
             Step::Compact { back } => {
                 let target = store.revision().saturating_sub(back);
                 store.compact(target).await.expect("compacted");
@@ -137,14 +138,20 @@ async fn run(steps: Vec<Step>, dir: Option<&std::path::Path>) {
             Condition::Current => (Expect::Revision(current.unwrap_or(7)), current.is_some()),
             Condition::Stale => (Expect::Revision(current.unwrap_or(9) + 1), false),
         };
-        let write = if is_put {
-            put(&key.0, &key.1, expect, "body")
-        } else {
-            delete(&key.0, &key.1, expect)
+        let write = match (is_put, mark) {
+            (true, _) => put(&key.0, &key.1, expect, "body"),
+            (false, false) => delete(&key.0, &key.1, expect),
+            (false, true) => mark_and_delete(&key.0, &key.1, expect),
         };
         match store.commit(write).await {
             Ok(entry) => {
                 assert!(holds);
+                if mark {
+                    // Whoever reads in between sees the marked object.
+                    state.insert(key.clone(), next);
+                    states.push(state.clone());
+                    next += 1;
+                }
                 assert_eq!(entry.revision, next);
                 let version = format!(r#""resourceVersion":"{next}""#);
                 assert!(String::from_utf8_lossy(&entry.json).contains(&version));

@@ -198,7 +198,7 @@ impl Registry {
             }
             admission::allocate(&mut new);
         }
-        let causes = validate::create(kind, &new);
+        let causes = validate::create(kind, &mut new);
         if !causes.is_empty() {
             return failure(&ApiError::invalid(kind.group, kind.kind, new.name(), causes));
         }
@@ -269,8 +269,8 @@ impl Registry {
             admission::allocate(&mut new);
         }
         let causes = match subresource {
-            Some("status") => validate::status_update(kind, &new, old),
-            _ => validate::update(kind, &new, old),
+            Some("status") => validate::status_update(kind, &mut new, &mut old.clone()),
+            _ => validate::update(kind, &mut new, &mut old.clone()),
         };
         if !causes.is_empty() {
             return failure(&ApiError::invalid(kind.group, kind.kind, new.name(), causes));

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::respond::Reply;
 
 /// Upstream compresses from this size on.
-const THRESHOLD: usize = 128 * 1024;
+pub const THRESHOLD: usize = 128 * 1024;
 
 /// Whether the client takes gzip.
 pub fn wanted(headers: &HeaderMap) -> bool {

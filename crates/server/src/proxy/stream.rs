@@ -148,5 +148,5 @@ pub async fn admit(
     };
     let mut options = Object::default();
     ctx.mutate(target, Operation::Connect, &mut options, None).await?;
-    ctx.validate(target, Operation::Connect, Some(options), None).await
+    ctx.validate(target, Operation::Connect, Some(&mut options), None).await
 }

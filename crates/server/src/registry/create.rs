@@ -134,10 +134,10 @@ async fn once(
     let target = &target.named(&target.namespace, &name);
     // Validation sees what was allocated; what it refuses gives it back.
     let reservations = allocate(ctx, target, object, None).await?;
-    let (as_kind, read) = write::validated(target, object)?;
-    let causes = validate::create(as_kind, &read);
+    let (as_kind, mut read) = write::validated(target, object)?;
+    let causes = validate::create(as_kind, read.as_mut().unwrap_or(object));
     write::check(target.stored, &name, causes)?;
-    ctx.validate(target, Operation::Create, Some(object.clone()), None).await?;
+    ctx.validate(target, Operation::Create, Some(object), None).await?;
     if !object.resource_version().is_empty() {
         return Err(ApiError::new(
             Reason::Unknown,

@@ -118,14 +118,19 @@ pub fn body(
     let null = media == Media::Json && bytes.trim_ascii() == b"null";
     let bytes = if null { &Bytes::from_static(b"{}") } else { bytes };
     let decoded = match media {
-        Media::Json => {
-            check_type(
-                &codec::json::value(bytes).map_err(|e| json_fault(expected, &e, bytes))?,
-                expected,
-                bytes,
-            )?;
-            codec::json::decode(bytes, ty)
-        }
+        Media::Json => match codec::json::decode(bytes, ty) {
+            Ok(decoded) => {
+                says(&decoded.object.0, expected)?;
+                Ok(decoded)
+            }
+            Err(error) => {
+                // What the body says it is counts before what is wrong in it.
+                let value =
+                    codec::json::value(bytes).map_err(|e| json_fault(expected, &e, bytes))?;
+                check_type(&value, expected, bytes)?;
+                Err(error)
+            }
+        },
         Media::Yaml => {
             check_type(
                 &codec::yaml::value(bytes).map_err(|e| yaml_fault(expected, &e, bytes))?,
@@ -143,7 +148,7 @@ pub fn body(
         other => unhandled(expected.kind, expected.version, expected, &other.to_string()),
     })?;
     if media == Media::Protobuf {
-        check_type(&api::Value::Object(decoded.object.0.clone()), expected, bytes)?;
+        says(&decoded.object.0, expected)?;
     }
     finish(decoded, expected, validation)
 }
@@ -182,6 +187,11 @@ fn check_type(value: &api::Value, expected: Expected, bytes: &[u8]) -> Result<()
             return Err(unrecognized(expected, &why, bytes));
         }
     };
+    says(map, expected)
+}
+
+/// Whether an object says that it is of another kind.
+fn says(map: &api::Map<String, api::Value>, expected: Expected) -> Result<(), ApiError> {
     let text = |key: &str| map.get(key).and_then(api::Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let kind = if kind.is_empty() { expected.kind } else { kind };

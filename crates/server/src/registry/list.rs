@@ -17,7 +17,7 @@ use super::select::Selection;
 use super::{form, get};
 use crate::codec;
 use crate::edge::respond::{self, Reply};
-use crate::edge::{Media, Shape, accept};
+use crate::edge::{Accept, Media, accept, gzip};
 use crate::query::ReadOptions;
 use crate::server::{Request, Server, Target};
 
@@ -46,17 +46,36 @@ pub async fn serve(
     )?;
     let snapshot = snapshot(server, target, &options, &selection).await?;
     let revision = page_revision(&options, &snapshot)?;
-    if options.limit <= 0
-        && accept.media == Media::Json
-        && accept.shape == Shape::Object
-        && target.as_stored()
-    {
-        return Ok(whole(target, snapshot, selection, revision));
+    let all = options.limit <= 0;
+    let usual = accept == Accept::default() && target.as_stored();
+    if all && usual && !selection.is_filtered() && snapshot.len() > SMALL {
+        let header = Meta { revision, ..Meta::default() }.header(target);
+        return Ok(streamed(target, header, Source::All(snapshot)));
+    }
+    if all && !selection.name.is_empty() && !selection.namespace.is_empty() {
+        let found = target.cache.get(&selection.namespace, &selection.name);
+        let entries = found.into_iter().filter(|e| selection.matches(&e.card)).collect();
+        let page = Page { meta: Meta { revision, ..Meta::default() }, entries };
+        return answer(server, request, target, accept, page);
     }
     let page = Page::take(snapshot, &selection, options.limit, revision);
-    if accept.media == Media::Json && accept.shape == Shape::Object && target.as_stored() {
-        let mut out = BytesMut::with_capacity(CHUNK);
-        out.extend_from_slice(page.meta.header(target).as_bytes());
+    answer(server, request, target, accept, page)
+}
+
+/// A page in the form that the client takes.
+pub fn answer(
+    server: &Server,
+    request: &Request,
+    target: &Target,
+    accept: Accept,
+    page: Page,
+) -> Result<Reply, ApiError> {
+    if accept == Accept::default() && target.as_stored() {
+        let header = page.meta.header(target);
+        if page.entries.len() > SMALL {
+            return Ok(streamed(target, header, Source::Page(page.entries.into_iter())));
+        }
+        let mut out = BytesMut::from(header.as_bytes());
         let prefix = prefix_of(target);
         for (at, entry) in page.entries.iter().enumerate() {
             push_item(&mut out, &prefix, entry, at == 0);
@@ -209,38 +228,53 @@ fn push_item(out: &mut BytesMut, prefix: &str, entry: &Entry, first: bool) {
     }
 }
 
-/// A list without a limit, in the stored version's JSON.
-fn whole(target: &Target, snapshot: Snapshot, selection: Selection, revision: u64) -> Reply {
-    let header = Meta { revision, ..Meta::default() }.header(target);
-    let prefix = prefix_of(target);
-    if snapshot.len() <= SMALL || selection.is_filtered() {
-        let mut out = BytesMut::from(header.as_bytes());
-        let mut first = true;
-        let named = (!selection.name.is_empty() && !selection.namespace.is_empty())
-            .then(|| target.cache.get(&selection.namespace, &selection.name));
-        let mut push = |entry: &Entry| {
-            if selection.matches(&entry.card) {
-                push_item(&mut out, &prefix, entry, std::mem::take(&mut first));
-            }
+/// Where the objects of a streamed list come from.
+enum Source {
+    All(Snapshot),
+    Page(std::vec::IntoIter<Arc<Entry>>),
+}
+
+impl Source {
+    /// Whether the objects take more than so many bytes.
+    fn exceeds(&self, limit: usize) -> bool {
+        let mut left = limit;
+        let mut over = |entry: &Arc<Entry>| {
+            left = left.saturating_sub(entry.json.len());
+            left == 0
         };
-        match named {
-            Some(found) => found.iter().for_each(|entry| push(entry)),
-            None => snapshot.iter().for_each(|entry| push(entry)),
+        match self {
+            Self::All(snapshot) => snapshot.iter().any(&mut over),
+            Self::Page(entries) => entries.as_slice().iter().any(&mut over),
         }
-        out.extend_from_slice(b"]}\n");
-        return sized(out.freeze());
     }
+
+    /// The next run of objects; none at the end.
+    fn next_run(&mut self) -> Option<Vec<Arc<Entry>>> {
+        match self {
+            Self::All(snapshot) => snapshot.take_chunk().map(<[_]>::to_vec),
+            Self::Page(entries) => {
+                let run: Vec<_> = entries.take(SMALL).collect();
+                (!run.is_empty()).then_some(run)
+            }
+        }
+    }
+}
+
+/// A list whose bytes are joined as the client takes them.
+fn streamed(target: &Target, header: String, source: Source) -> Reply {
     struct State {
-        snapshot: Snapshot,
+        source: Source,
         buffer: BytesMut,
         prefix: String,
         first: bool,
         done: bool,
     }
+    // Who compresses only wants to know whether it is long.
+    let size = if source.exceeds(gzip::THRESHOLD) { usize::MAX } else { 0 };
     let state = State {
-        snapshot,
+        source,
         buffer: BytesMut::from(header.as_bytes()),
-        prefix,
+        prefix: prefix_of(target),
         first: true,
         done: false,
     };
@@ -250,12 +284,12 @@ fn whole(target: &Target, snapshot: Snapshot, selection: Selection, revision: u6
         }
         state.buffer.reserve(CHUNK);
         while state.buffer.len() < CHUNK {
-            let Some(chunk) = state.snapshot.take_chunk().map(<[_]>::to_vec) else {
+            let Some(run) = state.source.next_run() else {
                 state.buffer.extend_from_slice(b"]}\n");
                 state.done = true;
                 break;
             };
-            for entry in chunk {
+            for entry in run {
                 push_item(
                     &mut state.buffer,
                     &state.prefix,
@@ -269,6 +303,6 @@ fn whole(target: &Target, snapshot: Snapshot, selection: Selection, revision: u6
     });
     let mut reply =
         respond::stream(StatusCode::OK, Media::Json.content_type(), Body::stream(stream));
-    reply.extensions_mut().insert(Size(usize::MAX));
+    reply.extensions_mut().insert(Size(size));
     reply
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use store::{CommitError, Expect};
 
 use super::delete::Options;
-use super::write::{self, Context};
+use super::write::{self, Context, End};
 use crate::gate::Operation;
 use crate::server::Target;
 
@@ -99,20 +99,13 @@ async fn execute(
             Ok(Removed { object: versioned(object, &entry), gone: false })
         }
         Plan::MarkAndRemove(object) => {
-            let marked = write::put(server, target, &object, expect).await.map_err(fault)?;
-            let expect = Expect::Revision(marked.revision);
-            let marked_object = versioned(object, &marked);
-            match write::remove(server, target, &marked_object, expect).await {
-                Ok(last) => Ok(Removed { object: versioned(marked_object, &last), gone: true }),
-                // Somebody else removed it in between: it is gone all the same.
-                Err(CommitError::Conflict(None)) => {
-                    Ok(Removed { object: marked_object, gone: true })
-                }
-                Err(error) => Err(fault(error)),
-            }
+            let end = End::Marked;
+            let last = write::remove(server, target, &object, expect, end).await.map_err(fault)?;
+            Ok(Removed { object: versioned(object, &last), gone: true })
         }
         Plan::Remove(object) => {
-            let last = write::remove(server, target, &object, expect).await.map_err(fault)?;
+            let end = End::AtOnce;
+            let last = write::remove(server, target, &object, expect, end).await.map_err(fault)?;
             Ok(Removed { object: versioned(object, &last), gone: true })
         }
     }

@@ -12,7 +12,7 @@ use store::{CommitError, Expect};
 
 use super::create;
 use super::decode::{self, Expected};
-use super::write::{self, Context, Written};
+use super::write::{self, Context, End, Written};
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
 use crate::query::WriteOptions;
@@ -142,7 +142,7 @@ async fn round(
     let Some(entry) = target.cache.get(&target.namespace, &target.name) else {
         return absent(ctx, target, change).await.map(Round::Done);
     };
-    let old = target.object(&entry)?;
+    let mut old = target.object(&entry)?;
     let mut new = (change.transform)(Some(&old))?;
     if change.style == Style::Put {
         same_uid(target, &new, &old)?;
@@ -165,18 +165,24 @@ async fn round(
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
-        let (as_kind, read) = write::validated(target, &new)?;
-        let (_, before) = write::validated(target, &old)?;
         let causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
             Some(part @ ("ephemeralcontainers" | "resize")) => {
-                validate::pod_part(kind, &new, &old, part)
+                validate::pod_part(kind, &mut new, &mut old, part)
             }
-            Some("status" | "approval") => validate::status_update(as_kind, &read, &before),
-            _ => validate::update(as_kind, &read, &before),
+            other => {
+                let (as_kind, mut read) = write::validated(target, &new)?;
+                let (_, mut before) = write::validated(target, &old)?;
+                let read = read.as_mut().unwrap_or(&mut new);
+                let before = before.as_mut().unwrap_or(&mut old);
+                match other {
+                    Some("status" | "approval") => validate::status_update(as_kind, read, before),
+                    _ => validate::update(as_kind, read, before),
+                }
+            }
         };
         write::check(target.stored, &target.name, causes)?;
-        ctx.validate(target, Operation::Update, Some(new.clone()), Some(&old)).await?;
+        ctx.validate(target, Operation::Update, Some(&mut new), Some(&old)).await?;
     }
 
     let gone = ends(&new, &old);
@@ -189,7 +195,7 @@ async fn round(
     let expect = Expect::Revision(entry.revision);
     let committed = if gone {
         // Watchers are shown the last stored state, the client what it sent.
-        write::remove(server, target, &old, expect).await
+        write::remove(server, target, &old, expect, End::AtOnce).await
     } else {
         write::put(server, target, &new, expect).await
     };

@@ -110,7 +110,7 @@ impl Context<'_> {
         &mut self,
         target: &Target,
         operation: Operation,
-        object: Option<Object>,
+        mut object: Option<&mut Object>,
         old: Option<&Object>,
     ) -> Result<(), ApiError> {
         let plugins = self.plugins(target, operation);
@@ -118,27 +118,34 @@ impl Context<'_> {
             return Ok(());
         }
         let resource = target.kind.resource();
-        let name = object.as_ref().map_or(target.name.clone(), |o| {
-            if o.name().is_empty() { target.name.clone() } else { o.name().to_owned() }
-        });
-        let write = Write {
+        let own_name = object.as_ref().map(|o| o.name()).filter(|name| !name.is_empty());
+        let name = own_name.unwrap_or(&target.name).to_owned();
+        let mut write = Write {
             resource: &resource,
             subresource: &target.sub,
             operation,
             namespace: &target.namespace,
             name: &name,
-            object,
+            // Lent for as long as the plugins look.
+            object: object.as_mut().map(|object| std::mem::take(*object)),
             old,
             options: &self.options,
             user: self.user,
             dry_run: self.dry_run,
             warnings: Vec::new(),
         };
+        let mut outcome = Ok(());
         for plugin in plugins {
-            plugin.validate(&write).await?;
+            outcome = plugin.validate(&write).await;
+            if outcome.is_err() {
+                break;
+            }
             self.warnings.extend(plugin.warnings(&write));
         }
-        Ok(())
+        if let (Some(object), Some(lent)) = (object, write.object.take()) {
+            *object = lent;
+        }
+        outcome
     }
 
     fn plugins(
@@ -195,16 +202,16 @@ pub fn check(kind: &Kind, name: &str, causes: Vec<api::Cause>) -> Result<(), Api
 }
 
 /// The form in which validation reads an object: its stored one, as all versions of a kind have one
-/// set of rules. Events keep theirs: their two groups have different ones.
-pub fn validated<'a>(
+/// set of rules; none where that is the object as it is. Events keep theirs: their two groups have
+/// different ones.
+pub fn validated(
     target: &Target,
-    object: &'a Object,
-) -> Result<(&'static Kind, Cow<'a, Object>), ApiError> {
+    object: &Object,
+) -> Result<(&'static Kind, Option<Object>), ApiError> {
     if target.as_stored() || target.kind.group != target.stored.group {
-        return Ok((target.kind, Cow::Borrowed(object)));
+        return Ok((target.kind, None));
     }
-    let stored = target.to_stored(object.clone())?;
-    Ok((target.stored, Cow::Owned(stored)))
+    Ok((target.stored, Some(target.to_stored(object.clone())?)))
 }
 
 /// Writes an object in the request's version.
@@ -214,14 +221,29 @@ pub async fn put(
     object: &Object,
     expect: Expect,
 ) -> Result<Arc<Entry>, CommitError> {
-    let stored = match target.to_stored(object.clone()) {
-        Ok(stored) => stored,
-        Err(error) => return Err(CommitError::Invalid(error.to_string())),
-    };
+    let stored = stored(target, object)?;
     let card = target.stored.card(&stored);
     let Encoded { bytes, rv_at } = encode_for_store(&stored);
     let change = Change::Put { bytes, rv_at, card };
     server.store.commit(store::Write { key: key(target, object.name()), expect, change }).await
+}
+
+/// An object of the request's version in the stored one.
+fn stored<'a>(target: &Target, object: &'a Object) -> Result<Cow<'a, Object>, CommitError> {
+    if target.as_stored() {
+        return Ok(Cow::Borrowed(object));
+    }
+    let converted = target.to_stored(object.clone());
+    converted.map(Cow::Owned).map_err(|error| CommitError::Invalid(error.to_string()))
+}
+
+/// How an object goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Watchers see it removed.
+    AtOnce,
+    /// Watchers see it marked, then removed.
+    Marked,
 }
 
 /// Removes an object, whose final state in the request's version this is.
@@ -230,13 +252,14 @@ pub async fn remove(
     target: &Target,
     last: &Object,
     expect: Expect,
+    end: End,
 ) -> Result<Arc<Entry>, CommitError> {
-    let stored = match target.to_stored(last.clone()) {
-        Ok(stored) => stored,
-        Err(error) => return Err(CommitError::Invalid(error.to_string())),
-    };
+    let stored = stored(target, last)?;
     let Encoded { bytes, rv_at } = encode_for_store(&stored);
-    let change = Change::Delete { bytes, rv_at };
+    let change = match end {
+        End::AtOnce => Change::Delete { bytes, rv_at },
+        End::Marked => Change::MarkAndDelete { bytes, rv_at, card: target.stored.card(&stored) },
+    };
     let entry =
         server.store.commit(store::Write { key: key(target, last.name()), expect, change }).await?;
     for allocator in &server.guards.allocators {

@@ -40,7 +40,7 @@ pub async fn serve(
         crate::registry::create::match_namespace(&target, &mut binding)?;
         ctx.mutate(&target, Operation::Create, &mut binding, None).await?;
         check(&binding)?;
-        ctx.validate(&target, Operation::Create, Some(binding.clone()), None).await?;
+        ctx.validate(&target, Operation::Create, Some(&mut binding), None).await?;
         let node = binding.text("target.name").unwrap_or("").to_owned();
         let topology = topology(server, &node);
         let now = server.clock.time();

@@ -39,7 +39,7 @@ pub async fn serve(
         }
         crate::registry::create::match_namespace(&target, &mut eviction)?;
         ctx.mutate(&target, Operation::Create, &mut eviction, None).await?;
-        ctx.validate(&target, Operation::Create, Some(eviction.clone()), None).await?;
+        ctx.validate(&target, Operation::Create, Some(&mut eviction), None).await?;
         let mut options = options(&eviction);
         ctx.dry_run |= options.dry_run;
         options.dry_run = ctx.dry_run;

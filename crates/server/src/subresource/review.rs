@@ -26,7 +26,7 @@ pub async fn serve(
         let mut review = created.object;
         crate::registry::create::match_namespace(&target, &mut review)?;
         ctx.mutate(&target, Operation::Create, &mut review, None).await?;
-        ctx.validate(&target, Operation::Create, Some(review.clone()), None).await?;
+        ctx.validate(&target, Operation::Create, Some(&mut review), None).await?;
         let guards = &server.guards;
         let answer = crate::authn::review(
             target.kind.kind,

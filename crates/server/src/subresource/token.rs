@@ -30,7 +30,7 @@ pub async fn serve(
         crate::registry::create::match_namespace(&target, &mut wanted)?;
         let account = target.object(&*target.entry()?)?;
         ctx.mutate(&target, Operation::Create, &mut wanted, None).await?;
-        ctx.validate(&target, Operation::Create, Some(wanted.clone()), None).await?;
+        ctx.validate(&target, Operation::Create, Some(&mut wanted), None).await?;
         let bound = bound(server, &target, &wanted)?;
         let answer = server.guards.tokens.issue(&account, wanted, bound.as_ref(), ctx.user)?;
         (answer, ctx.warnings)

@@ -39,30 +39,39 @@ impl MemoryEngine {
         if !expect.holds(current.as_deref(), &change) {
             return Err(CommitError::Conflict(current));
         }
-        let revision = self.cache.revision() + 1;
-        let event = Arc::new(event(change, revision, current, &mut interner));
-        let entry = event.entry.clone();
-        self.cache.apply(vec![(resource, event)], revision);
+        let (first, second) = events(change, self.cache.revision() + 1, current, &mut interner);
+        let last = second.as_ref().unwrap_or(&first);
+        let (entry, revision) = (last.entry.clone(), last.revision);
+        let both = std::iter::once(first).chain(second);
+        self.cache.apply(both.map(|event| (resource.clone(), event)).collect(), revision);
         Ok(entry)
     }
 }
 
-/// The event of a change whose condition holds.
-pub(super) fn event(
+/// The events of a change whose condition holds: one at `revision`, some changes a second one at the
+/// next.
+pub(super) fn events(
     change: Change,
     revision: u64,
     current: Option<Arc<Entry>>,
     interner: &mut Interner,
-) -> Event {
+) -> (Arc<Event>, Option<Arc<Event>>) {
+    let mut put = |bytes: &[u8], rv_at, mut card, current: Option<Arc<Entry>>| {
+        interner.card(&mut card);
+        let kind = if current.is_some() { EventKind::Modified } else { EventKind::Added };
+        Arc::new(Event::build(kind, revision, (bytes, rv_at), card, current))
+    };
+    let removed = |bytes: &[u8], rv_at, revision, current: Option<Arc<Entry>>| {
+        let card = current.as_ref().map(|e| e.card.clone()).unwrap_or_default();
+        Arc::new(Event::build(EventKind::Deleted, revision, (bytes, rv_at), card, current))
+    };
     match change {
-        Change::Put { bytes, rv_at, mut card } => {
-            interner.card(&mut card);
-            let kind = if current.is_some() { EventKind::Modified } else { EventKind::Added };
-            Event::build(kind, revision, (&bytes, rv_at), card, current)
-        }
-        Change::Delete { bytes, rv_at } => {
-            let card = current.as_ref().map(|e| e.card.clone()).unwrap_or_default();
-            Event::build(EventKind::Deleted, revision, (&bytes, rv_at), card, current)
+        Change::Put { bytes, rv_at, card } => (put(&bytes, rv_at, card, current), None),
+        Change::Delete { bytes, rv_at } => (removed(&bytes, rv_at, revision, current), None),
+        Change::MarkAndDelete { bytes, rv_at, card } => {
+            let marked = put(&bytes, rv_at, card, current);
+            let last = removed(&bytes, rv_at, revision + 1, Some(marked.entry.clone()));
+            (marked, Some(last))
         }
     }
 }

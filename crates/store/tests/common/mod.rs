@@ -30,3 +30,12 @@ pub fn delete(namespace: &str, name: &str, expect: Expect) -> Write {
     let change = Change::Delete { bytes, rv_at: 13 };
     Write { key: Key::new("pods", namespace, name), expect, change }
 }
+
+/// Marks a pod and removes it.
+pub fn mark_and_delete(namespace: &str, name: &str, expect: Expect) -> Write {
+    let mut write = put(namespace, name, expect, "marked");
+    if let Change::Put { bytes, rv_at, card } = write.change {
+        write.change = Change::MarkAndDelete { bytes, rv_at, card };
+    }
+    write
+}

@@ -96,11 +96,11 @@ impl World {
         let body =
             format!(r#"{{"metadata":{{"name":"{name}"}},"number":{number},"fill":"{fill}"}}"#);
         let (bytes, rv_at) = (Bytes::from(body), 13);
-        let change = if self.rng.below(4) == 0 {
-            Change::Delete { bytes, rv_at }
-        } else {
-            let card = Card { name: name.as_str().into(), ..Card::default() };
-            Change::Put { bytes, rv_at, card }
+        let card = Card { name: name.as_str().into(), ..Card::default() };
+        let change = match self.rng.below(8) {
+            0 => Change::Delete { bytes, rv_at },
+            1 => Change::MarkAndDelete { bytes, rv_at, card },
+            _ => Change::Put { bytes, rv_at, card },
         };
         Write { key, expect, change }
     }
@@ -116,7 +116,7 @@ impl World {
             let resource = RESOURCES.iter().position(|r| **r == *write.key.resource);
             let name = (resource.expect("known"), write.key.name.to_string());
             let current = after.get(&name).copied();
-            let delete = matches!(write.change, Change::Delete { .. });
+            let delete = write.change.removes();
             let holds = match write.expect {
                 Expect::Any => !delete || current.is_some(),
                 Expect::Absent => current.is_none() && !delete,
@@ -125,6 +125,10 @@ impl World {
             let expected = if holds {
                 revision += 1;
                 let number = number_of(&write);
+                if matches!(write.change, Change::MarkAndDelete { .. }) {
+                    changes.push((revision, (name.clone(), Some(number))));
+                    revision += 1;
+                }
                 if delete {
                     after.remove(&name);
                 } else {

@@ -19,14 +19,16 @@ use super::segments::Log;
 use crate::cache::event::{Event, EventKind};
 use crate::cache::{Applied, Interner, WatchCache};
 use crate::engine::Size;
-use crate::engine::memory::event;
+use crate::engine::memory::events as events_of;
 use crate::error::CommitError;
 use crate::metrics;
 use crate::write::Write;
 
-/// Writes in a batch at most; also how far revisions jump after a crash, because so many may have
-/// been given to writes that were lost unacknowledged.
+/// Writes in a batch at most.
 pub const BATCH_WRITES: usize = 1024;
+/// Revisions that a batch uses at most: so far they jump after a crash, because so many may have been
+/// given to writes that were lost unacknowledged.
+const BATCH_REVISIONS: u64 = 2 * BATCH_WRITES as u64;
 /// Bytes after which a batch takes no further write.
 pub const BATCH_BYTES: usize = 4 << 20;
 /// A larger buffer is given back.
@@ -114,7 +116,7 @@ impl Core {
     ) -> Result<Self, io::Error> {
         let Recovered { log, revision, clean, live, interner } = recovered;
         // Revisions that a crash may have swallowed are skipped, not used again.
-        let skip = if clean { 0 } else { BATCH_WRITES as u64 };
+        let skip = if clean { 0 } else { BATCH_REVISIONS };
         let mut core = Self {
             dir,
             tuning,
@@ -196,18 +198,21 @@ impl Core {
                 }
                 continue;
             }
-            revision += 1;
-            let event = Arc::new(event(change, revision, current, &mut self.interner));
-            let kind = match event.kind {
-                EventKind::Added => Kind::Added,
-                EventKind::Modified => Kind::Modified,
-                EventKind::Deleted => Kind::Deleted,
-            };
-            batch.object(kind, &key.resource, (&key.namespace, &key.name), &event.entry);
-            waiting.push(Waiting::Written(answer, event.entry.clone()));
-            let state = (kind != Kind::Deleted).then(|| event.entry.clone());
+            let (first, second) = events_of(change, revision + 1, current, &mut self.interner);
+            let last = second.as_ref().unwrap_or(&first);
+            revision = last.revision;
+            waiting.push(Waiting::Written(answer, last.entry.clone()));
+            let state = (last.kind != EventKind::Deleted).then(|| last.entry.clone());
+            for event in std::iter::once(first).chain(second) {
+                let kind = match event.kind {
+                    EventKind::Added => Kind::Added,
+                    EventKind::Modified => Kind::Modified,
+                    EventKind::Deleted => Kind::Deleted,
+                };
+                batch.object(kind, &key.resource, (&key.namespace, &key.name), &event.entry);
+                events.push((resource.clone(), event));
+            }
             pending.insert(key, state);
-            events.push((resource, event));
         }
         if self.cleaner.wanted(&self.log, self.live, self.tuning.slack) {
             let budget = (2 * batch.len()).max(CLEAN_MIN);
@@ -219,7 +224,7 @@ impl Core {
         self.keep(batch);
         match durable {
             Ok(()) => {
-                metrics::BATCH_WRITES.observe(events.len() as f64);
+                metrics::BATCH_WRITES.observe(waiting.len() as f64);
                 for (resource, event) in &events {
                     self.account(resource.name(), event);
                 }
