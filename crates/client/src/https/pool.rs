@@ -29,6 +29,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// Flow-control windows: a long list should not wait for window updates.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Frames that the server may send: with their nine bytes of head, four full TLS records.
+const FRAME: u32 = (64 << 10) - 9;
 
 #[derive(Default)]
 pub(super) struct Pool {
@@ -104,6 +106,7 @@ impl Pool {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .handshake(io)
             .await
             .map_err(|e| Error::unsent(what(), e))?;
