@@ -27,6 +27,8 @@ pub struct Size(pub usize);
 
 /// Chunks of a streamed list.
 const CHUNK: usize = 128 * 1024;
+/// Objects that are joined in one go.
+const RUN: usize = 16;
 /// Up to so many objects a list is sent at once.
 const SMALL: usize = 64;
 
@@ -248,13 +250,24 @@ impl Source {
         }
     }
 
-    /// The next run of objects; none at the end.
-    fn next_run(&mut self) -> Option<Vec<Arc<Entry>>> {
+    /// Adds the next run of objects; whether there was one.
+    fn push_run(&mut self, out: &mut BytesMut, prefix: &str, first: &mut bool) -> bool {
+        let mut push = |run: &[Arc<Entry>]| {
+            // Looking at all lengths first also brings the entries near, several at once.
+            let size = |entry: &Arc<Entry>| entry.json.len() + 1;
+            out.reserve(run.iter().map(size).sum());
+            for entry in run {
+                push_item(out, prefix, entry, std::mem::take(first));
+            }
+            !run.is_empty()
+        };
         match self {
-            Self::All(snapshot) => snapshot.take_chunk().map(<[_]>::to_vec),
+            Self::All(snapshot) => snapshot.take_run(RUN).is_some_and(push),
             Self::Page(entries) => {
-                let run: Vec<_> = entries.take(SMALL).collect();
-                (!run.is_empty()).then_some(run)
+                let run = &entries.as_slice()[..entries.len().min(RUN)];
+                let some = push(run);
+                entries.by_ref().take(RUN).for_each(drop);
+                some
             }
         }
     }
@@ -284,18 +297,10 @@ fn streamed(target: &Target, header: String, source: Source) -> Reply {
         }
         state.buffer.reserve(CHUNK);
         while state.buffer.len() < CHUNK {
-            let Some(run) = state.source.next_run() else {
+            if !state.source.push_run(&mut state.buffer, &state.prefix, &mut state.first) {
                 state.buffer.extend_from_slice(b"]}\n");
                 state.done = true;
                 break;
-            };
-            for entry in run {
-                push_item(
-                    &mut state.buffer,
-                    &state.prefix,
-                    &entry,
-                    std::mem::take(&mut state.first),
-                );
             }
         }
         let out = state.buffer.split().freeze();

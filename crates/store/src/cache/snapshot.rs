@@ -57,8 +57,18 @@ impl Snapshot {
 
     /// Takes the first run of objects off: for a body that is streamed piece by piece.
     pub fn take_chunk(&mut self) -> Option<&[Arc<Entry>]> {
-        let (leaf, range) = self.chunk_at(self.from)?;
-        self.from = (leaf + 1, 0).min(self.to);
+        self.take_run(usize::MAX)
+    }
+
+    /// The same, with a bound on the run's length.
+    pub fn take_run(&mut self, most: usize) -> Option<&[Arc<Entry>]> {
+        let (leaf, mut range) = self.chunk_at(self.from)?;
+        if range.len() > most {
+            range.end = range.start + most;
+            self.from = (leaf, range.end);
+        } else {
+            self.from = (leaf + 1, 0).min(self.to);
+        }
         self.tree.leaf(leaf)?.get(range)
     }
 
