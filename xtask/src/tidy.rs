@@ -13,9 +13,10 @@ const MAX_LINES: usize = 1000;
 /// What each crate may depend on (DESIGN section 4); the binary may use all.
 const DIRECTION: &[(&str, &[&str])] = &[
     ("api", &[]),
+    ("cel", &["api"]),
     ("store", &["api"]),
     ("client", &["api"]),
-    ("server", &["api", "store", "client"]),
+    ("server", &["api", "cel", "store", "client"]),
     ("scheduler", &["api", "client"]),
     ("controllers", &["api", "client"]),
     ("node", &["api", "client"]),
