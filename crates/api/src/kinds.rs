@@ -1,8 +1,9 @@
 //! The table of kinds: every group, version and resource of the API with its verbs, subresources,
 //! stored version and field selectors.
 //!
-//! Read once, at first use, out of `tables/kinds.txt` (made by `xtask gen`). Not here: the fields of
-//! types (`schema`), custom resources (the server's), what a kind's writes must obey.
+//! Read once, at first use, out of `tables/kinds.txt` (made by `xtask gen`); custom resources get rows
+//! of the same form (`custom`), which the server keeps. Not here: the fields of types (`schema`), what
+//! a kind's writes must obey.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,9 +17,16 @@ use crate::object::Object;
 use crate::resource::Resource;
 use crate::schema::Type;
 
+/// `v1` or `apps/v1`.
+fn group_version(group: &str, version: &str) -> Box<str> {
+    if group.is_empty() { version.into() } else { format!("{group}/{version}").into() }
+}
+
+mod custom;
 mod parse;
 mod runtime_config;
 
+pub use custom::{Row, custom};
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| parse::table(include_str!("../tables/kinds.txt")));
@@ -176,6 +184,14 @@ pub struct Kind {
     selected: Box<[&'static str]>,
     refusal: Refusal,
     card: Box<[CardField]>,
+    /// Whether a definition made the row.
+    pub custom: bool,
+    /// The row of the stored version of a custom resource, where it is another one.
+    stored_row: Option<&'static Kind>,
+    /// The kind of a custom resource's lists; empty for what it usually is.
+    list_kind: &'static str,
+    /// `apps/v1`.
+    api_version: Box<str>,
 }
 
 /// A field of the index card, with where it comes from.
@@ -201,11 +217,12 @@ impl Kind {
 
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        self.api_version.to_string()
+    }
+
+    /// The same, borrowed.
+    pub fn group_version(&self) -> &str {
+        &self.api_version
     }
 
     /// What clients of a deprecated version are told; `None` while it is not deprecated.
@@ -227,7 +244,11 @@ impl Kind {
 
     /// The kind of its lists: `PodList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        if self.list_kind.is_empty() {
+            format!("{}List", self.kind)
+        } else {
+            self.list_kind.to_owned()
+        }
     }
 
     /// Its schema.
@@ -242,7 +263,10 @@ impl Kind {
 
     /// The kind in whose version it is stored; itself for most. Events have one store for two
     /// groups.
-    pub fn stored(&self) -> &'static Kind {
+    pub fn stored(&'static self) -> &'static Kind {
+        if self.custom {
+            return self.stored_row.unwrap_or(self);
+        }
         let (group, version) = self.storage;
         // The generator took the pair out of the same table.
         find(group, version, self.plural).expect("the stored version is in the table")

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod clock;
 pub mod codec;
 pub mod convert;
+pub mod crd;
 pub mod default;
 pub mod discovery;
 pub mod docs;

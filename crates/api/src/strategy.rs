@@ -35,6 +35,8 @@ pub enum Generation {
     OnContentAndLabels,
     /// On a change of anything but `metadata` and `status` (custom resources).
     OnContent,
+    /// On a change of anything but `metadata` (custom resources without a status of their own).
+    OnAll,
 }
 
 /// What of `metadata` a status update leaves as stored.
@@ -131,6 +133,15 @@ impl Strategy {
     /// The strategy of a built-in kind.
     pub fn of(group: &str, kind: &str) -> &'static Strategy {
         table::ROWS.iter().find(|s| s.kind == kind && s.group == group).unwrap_or(&PLAIN)
+    }
+
+    /// The strategy of a kind, built in or not.
+    pub fn of_kind(kind: &Kind) -> &'static Strategy {
+        match (kind.custom, kind.subresource("status")) {
+            (false, _) => Self::of(kind.group, kind.kind),
+            (true, None) => &CUSTOM,
+            (true, Some(_)) => &CUSTOM_WITH_STATUS,
+        }
     }
 
     /// Prepares an object that a client wants to create.
@@ -234,6 +245,9 @@ impl Strategy {
             Generation::Unused | Generation::Once => false,
             Generation::On(paths) => !paths.iter().all(same),
             Generation::OnContent => content(new).ne(content(old)),
+            Generation::OnAll => {
+                content(new).ne(content(old)) || new.0.get("status") != old.0.get("status")
+            }
             Generation::OnContentAndLabels => {
                 content(new).ne(content(old)) || !same(&"metadata.labels")
             }
@@ -245,7 +259,7 @@ impl Strategy {
 /// rest to form. A job's generated selector needs `metadata.uid` and `metadata.name` set before.
 pub fn prepare_create(kind: &Kind, object: &mut Object) {
     pod::drop_disabled(kind.kind, object);
-    Strategy::of(kind.group, kind.kind).prepare_create(object);
+    Strategy::of_kind(kind).prepare_create(object);
     if !kind.namespaced {
         object.meta_mut().remove("namespace");
     }
@@ -258,7 +272,7 @@ pub fn prepare_update(kind: &Kind, new: &mut Object, old: &Object, subresource: 
         new.meta_mut().remove("namespace");
     }
     pod::drop_disabled(kind.kind, new);
-    Strategy::of(kind.group, kind.kind).prepare_update(new, old, subresource);
+    Strategy::of_kind(kind).prepare_update(new, old, subresource);
     conform(kind, new);
 }
 
@@ -304,15 +318,16 @@ fn empty_lists(map: &mut Map<String, Value>, ty: &'static Type) {
 /// The fields that a write cannot touch, and so nobody comes to own by it: for
 /// [`crate::apply::Writer`].
 pub fn reset_fields(kind: &Kind, subresource: &str) -> FieldSet {
-    FieldSet::of_fields(Strategy::of(kind.group, kind.kind).reset_paths(subresource))
+    FieldSet::of_fields(Strategy::of_kind(kind).reset_paths(subresource))
 }
 
 /// Kinds without rules of their own.
 pub const PLAIN: Strategy = Strategy::new("", "");
 /// Custom resources without a status subresource.
-pub const CUSTOM: Strategy = Strategy::new("", "").generation(Generation::OnContent).conditional();
+pub const CUSTOM: Strategy = Strategy::new("", "").generation(Generation::OnAll).conditional();
 /// Custom resources with a status subresource.
-pub const CUSTOM_WITH_STATUS: Strategy = CUSTOM.status().status_meta(StatusMeta::Kept);
+pub const CUSTOM_WITH_STATUS: Strategy =
+    CUSTOM.status().generation(Generation::OnContent).status_meta(StatusMeta::Kept);
 
 /// What the server alone writes, and a client may leave out: taken from the stored object.
 fn keep_system_metadata(new: &mut Object, old: &Object) {

@@ -23,6 +23,14 @@ mod pod;
 
 pub use duration::human as human_duration;
 
+/// How long ago a time was, or that the text is none.
+pub(crate) fn since(text: &str, now: Timestamp) -> String {
+    match text.parse::<Timestamp>() {
+        Ok(then) => human_duration(duration::seconds_between(then, now)),
+        Err(_) => "<invalid>".to_owned(),
+    }
+}
+
 /// What each row carries besides its cells (`includeObject`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Include {
@@ -188,7 +196,7 @@ static TEXTS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
 });
 
 /// A description: a text as it is, or that of a field (`@type/field`).
-fn describe(description: &'static str) -> &'static str {
+pub(crate) fn describe(description: &'static str) -> &'static str {
     if !description.starts_with('@') {
         return description;
     }

@@ -11,6 +11,7 @@ pub mod authz;
 pub mod bootstrap;
 mod codec;
 pub mod config;
+pub mod custom;
 pub mod edge;
 pub mod endpoints;
 pub mod flow;

@@ -13,6 +13,7 @@ use http::request::Parts;
 use store::{ResourceCache, Store};
 
 use crate::config::Config;
+use crate::custom::{Custom, Customs};
 use crate::edge::Media;
 use crate::endpoints::served::Served;
 use crate::flow::FlowControl;
@@ -33,6 +34,8 @@ pub struct Server {
     pub guards: Guards,
     /// Which kinds are served.
     pub served: Served,
+    /// Which custom resources are served.
+    pub customs: Customs,
     /// How many requests run at once.
     pub flow: FlowControl,
     /// How it was started.
@@ -135,6 +138,8 @@ pub struct Target {
     pub kind: &'static Kind,
     /// In the version it is stored in.
     pub stored: &'static Kind,
+    /// The definition, of a custom resource.
+    pub custom: Option<Custom>,
     /// The objects.
     pub cache: Arc<ResourceCache>,
     /// Empty for cluster scope and over all namespaces.
@@ -153,11 +158,33 @@ impl Target {
         Self {
             kind,
             stored,
+            custom: None,
             cache: server.store.resource(&qualified),
             namespace: if kind.namespaced { namespace.to_owned() } else { String::new() },
             name: name.to_owned(),
             sub: String::new(),
         }
+    }
+
+    /// A served resource, by group, version and plural.
+    pub fn find(
+        server: &Server,
+        (group, version, plural): (&str, &str, &str),
+        namespace: &str,
+        name: &str,
+    ) -> Option<Self> {
+        if let Some(kind) = server.served.find(group, version, plural) {
+            return Some(Self::new(server, kind, namespace, name));
+        }
+        let custom = server.customs.find(group, version, plural)?;
+        Some(Self::of_custom(server, &custom, namespace, name))
+    }
+
+    /// A custom resource.
+    pub fn of_custom(server: &Server, custom: &Custom, namespace: &str, name: &str) -> Self {
+        let mut target = Self::new(server, custom.kind(), namespace, name);
+        target.custom = Some(custom.clone());
+        target
     }
 
     /// The same resource, another object.
@@ -172,6 +199,21 @@ impl Target {
     /// Whether the request's version is the stored one: its bytes can be copied.
     pub fn as_stored(&self) -> bool {
         std::ptr::eq(self.kind, self.stored)
+    }
+
+    /// Whether an entry's bytes are what the client is to see. Entries of a custom resource may be
+    /// older than what its definition says now.
+    pub fn is_verbatim(&self, entry: &api::Entry) -> bool {
+        self.as_stored() && self.custom.as_ref().is_none_or(|custom| custom.is_verbatim(entry))
+    }
+
+    /// The type of its objects, for server-side apply.
+    pub fn apply_schema(&self) -> api::apply::Schema<'_> {
+        use api::apply::Schema;
+        match &self.custom {
+            Some(custom) => Schema::CustomObject(&custom.version().raw),
+            None => self.kind.schema().map_or(Schema::Deduced, Schema::Type),
+        }
     }
 
     /// `pods "x" not found`.
@@ -191,12 +233,27 @@ impl Target {
 
     /// An entry in the request's version.
     pub fn object(&self, entry: &api::Entry) -> Result<Object, ApiError> {
+        if let Some(custom) = &self.custom {
+            return custom.read(entry);
+        }
         let object = entry.object().map_err(ApiError::internal)?;
         self.to_request(object)
     }
 
+    /// What an entry was before, in the request's version.
+    pub fn in_request_version(
+        &self,
+        object: Object,
+        entry: &api::Entry,
+    ) -> Result<Object, ApiError> {
+        match &self.custom {
+            Some(custom) => custom.reformed(object, entry.revision),
+            None => self.to_request(object),
+        }
+    }
+
     /// A stored object in the request's version.
-    pub fn to_request(&self, object: Object) -> Result<Object, ApiError> {
+    fn to_request(&self, object: Object) -> Result<Object, ApiError> {
         if self.as_stored() {
             return Ok(object);
         }
@@ -205,6 +262,9 @@ impl Target {
 
     /// An object of the request's version in the stored one.
     pub fn to_stored(&self, object: Object) -> Result<Object, ApiError> {
+        if let Some(custom) = &self.custom {
+            return custom.to_stored(object);
+        }
         if self.as_stored() {
             return Ok(object);
         }

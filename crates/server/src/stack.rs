@@ -79,7 +79,11 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
 /// Labels of the request's metrics. What names no served resource has none: clients must not be able
 /// to make new series at will.
 fn labels(server: &Server, info: &RequestInfo) -> [String; 5] {
-    let kind = server.served.find(&info.group, &info.version, &info.resource);
+    let (group, version, plural) = (&info.group, &info.version, &info.resource);
+    let kind = server
+        .served
+        .find(group, version, plural)
+        .or_else(|| server.customs.find(group, version, plural).map(|c| c.kind()));
     let Some(kind) = kind.filter(|_| info.is_resource) else {
         return [info.verb.to_owned(), String::new(), String::new(), String::new(), String::new()];
     };

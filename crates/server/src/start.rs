@@ -14,6 +14,7 @@ use store::Store;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, StartError};
+use crate::custom::{self, Customs};
 use crate::edge::listen;
 use crate::endpoints::served::Served;
 use crate::flow::FlowControl;
@@ -89,12 +90,14 @@ pub async fn start(
     );
     let authority = config.kubelet_certificate_authority.clone().map(Pem::File);
     let tls = Arc::new(pki.server_config().map_err(fault)?);
+    let customs = Customs::new(&store);
     let server = Arc::new(Server {
         store,
         clock,
         rng,
         guards: assembled.guards,
         served,
+        customs,
         flow: FlowControl::default(),
         config,
         upstream: Upstream::new(Some(pair), authority),
@@ -102,6 +105,7 @@ pub async fn start(
         ready: AtomicBool::new(true),
     });
     server.ready.store(true, Ordering::Release);
+    tokio::spawn(custom::controller::run(server.clone()));
     let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));
     Ok(Running { address, advertised, pki, server, task })
 }

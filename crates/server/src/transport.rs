@@ -96,7 +96,13 @@ impl Transport for Local {
 
     fn local(&self, resource: &Resource, options: &ListOptions) -> Option<LocalWatch> {
         let server = &self.server;
-        let kind = server.served.find(&resource.group, &resource.version, &resource.plural)?;
+        let target = Target::find(
+            server,
+            (&resource.group, &resource.version, &resource.plural),
+            &options.namespace,
+            "",
+        )?;
+        let kind = target.kind;
         let attributes = crate::gate::Attributes {
             user: std::borrow::Cow::Borrowed(&self.user),
             verb: "watch",
@@ -110,7 +116,6 @@ impl Transport for Local {
             ..crate::gate::Attributes::default()
         };
         stack::check(server, &attributes).ok()?;
-        let target = Target::new(server, kind, &options.namespace, "");
         local::watch(&target, options, server.shutdown.clone())
     }
 }

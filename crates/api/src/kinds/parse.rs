@@ -44,6 +44,10 @@ pub(super) fn table(text: &'static str) -> Table {
                     selected: Box::new(["metadata.name", "metadata.namespace"]),
                     refusal: Refusal::Default,
                     card: Box::default(),
+                    custom: false,
+                    stored_row: None,
+                    list_kind: "",
+                    api_version: super::group_version(group, version),
                 };
                 for word in words {
                     attribute(&mut kind, word);

@@ -22,6 +22,26 @@ fn list_mut<'a>(object: &'a mut Object, part: &str, key: &str) -> &'a mut Vec<Va
     }
 }
 
+/// A new definition's status has nothing but the version that is stored.
+pub(super) fn definition_create(object: &mut Object) {
+    definition_stored(object);
+}
+
+/// A version that comes to be stored is noted: objects in it may be there from then on.
+pub(super) fn definition_update(object: &mut Object, _: &Object) {
+    definition_stored(object);
+}
+
+fn definition_stored(object: &mut Object) {
+    let versions = object.at("spec.versions").and_then(Value::as_array).into_iter().flatten();
+    let stored = versions.into_iter().find(|v| v["storage"] == true).map(|v| v["name"].clone());
+    let Some(stored) = stored else { return };
+    let noted = list_mut(object, "status", "storedVersions");
+    if !noted.contains(&stored) {
+        noted.push(stored);
+    }
+}
+
 /// New namespaces are active and hold the finalizer that empties them.
 pub(super) fn namespace_create(object: &mut Object) {
     object.0.insert("status".into(), json!({ "phase": "Active" }));

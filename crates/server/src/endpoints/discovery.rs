@@ -11,7 +11,18 @@ use crate::edge::{Media, accept};
 use crate::server::{Request, Server};
 
 fn groups(server: &Server) -> Vec<Group> {
-    discovery::builtin(|kind| server.served.find(kind.group, kind.version, kind.plural).is_some())
+    let serves = |kind: &api::kinds::Kind| {
+        server.served.find(kind.group, kind.version, kind.plural).is_some()
+    };
+    let mut groups = discovery::builtin(serves);
+    let table = server.customs.table();
+    for group in api::crd::documents::groups(table.definitions()) {
+        // A built-in group has no room for definitions.
+        if !groups.iter().any(|g| g.name == group.name) {
+            groups.push(group);
+        }
+    }
+    groups
 }
 
 /// Serves a discovery document; `None` for other paths.
@@ -47,8 +58,13 @@ pub fn knows(server: &Server, path: &str) -> bool {
     match parts.as_slice() {
         ["api"] | ["apis"] => true,
         ["api", version] => server.served.versions("").contains(version),
-        ["apis", group] => server.served.has_group(group),
-        ["apis", group, version] => server.served.versions(group).contains(version),
+        ["apis", group] => {
+            server.served.has_group(group) || !server.customs.table().versions(group).is_empty()
+        }
+        ["apis", group, version] => {
+            server.served.versions(group).contains(version)
+                || server.customs.table().versions(group).contains(version)
+        }
         _ => false,
     }
 }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Object, Reason, strategy, validate};
+use api::{ApiError, Object, Reason, strategy};
 use store::{CommitError, Expect};
 
-use super::decode::{self, Expected};
+use super::decode;
 use super::write::{self, Context, Written};
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
@@ -33,7 +33,7 @@ pub async fn serve(
         crate::server::RequestBody::Bytes(bytes::Bytes::new()),
     );
     let bytes = body.bytes().await?;
-    let decoded = decode::body(&bytes, media, Expected::of(target.kind), options.validation)?;
+    let decoded = decode::object(&target, &bytes, media, options.validation)?;
     let mut ctx = Context {
         server,
         user: &request.user,
@@ -44,6 +44,9 @@ pub async fn serve(
         applied: false,
     };
     let mut object = decoded.object;
+    if let Some(custom) = &target.custom {
+        custom.may_create(object.name())?;
+    }
     match_namespace(&target, &mut object)?;
     let written = create(&mut ctx, &target, object).await?;
     let reply = written.reply(server, &request, &target)?;
@@ -134,9 +137,8 @@ async fn once(
     let target = &target.named(&target.namespace, &name);
     // Validation sees what was allocated; what it refuses gives it back.
     let reservations = allocate(ctx, target, object, None).await?;
-    let (as_kind, mut read) = write::validated(target, object)?;
-    let causes = validate::create(as_kind, read.as_mut().unwrap_or(object));
-    write::check(target.stored, &name, causes)?;
+    let causes = super::faults::create(ctx, target, object)?;
+    write::check(target, object, causes)?;
     ctx.validate(target, Operation::Create, Some(object), None).await?;
     if !object.resource_version().is_empty() {
         return Err(ApiError::new(

@@ -7,8 +7,10 @@ use api::kinds::{self, Kind};
 use api::{ApiError, Object, Reason};
 use bytes::Bytes;
 
+use crate::custom::Custom;
 use crate::edge::Media;
 use crate::query::FieldValidation;
+use crate::server::Target;
 
 /// The media type of a body.
 pub fn media_of(content_type: &str) -> Result<Media, ApiError> {
@@ -103,6 +105,60 @@ fn unhandled(kind: &str, version: &str, expected: Expected, why: &str) -> ApiErr
         "{kind} in version {version:?} cannot be handled as a {}: {why}",
         expected.kind
     ))
+}
+
+/// Reads a body as an object of a target's kind.
+pub fn object(
+    target: &Target,
+    bytes: &Bytes,
+    media: Media,
+    validation: FieldValidation,
+) -> Result<Body, ApiError> {
+    match &target.custom {
+        None => body(bytes, media, Expected::of(target.kind), validation),
+        Some(custom) => custom_body(custom, bytes, media, validation),
+    }
+}
+
+/// Reads a body as a custom resource.
+fn custom_body(
+    custom: &Custom,
+    bytes: &Bytes,
+    media: Media,
+    validation: FieldValidation,
+) -> Result<Body, ApiError> {
+    let expected = Expected::of(custom.kind());
+    let null = media == Media::Json && bytes.trim_ascii() == b"null";
+    let bytes = if null { &Bytes::from_static(b"{}") } else { bytes };
+    let decoded = match media {
+        Media::Json => {
+            codec::json::decode(bytes, None).map_err(|e| json_fault(expected, &e, bytes))
+        }
+        Media::Yaml => {
+            codec::yaml::decode(bytes, None).map_err(|e| yaml_fault(expected, &e, bytes))
+        }
+        Media::Protobuf => media_of("application/unknown").map(|_| Decoded::default()),
+    };
+    let mut decoded = decoded?;
+    let object = &mut decoded.object;
+    if object.kind().is_empty() {
+        let text = String::from_utf8_lossy(bytes);
+        let why = format!("Object 'Kind' is missing in '{text}'");
+        return Err(unrecognized(expected, &why, bytes));
+    }
+    let wanted = expected.api_version();
+    if object.api_version() != wanted {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({wanted})",
+            object.api_version()
+        )));
+    }
+    let unknown = custom
+        .conform(object)
+        .map_err(|why| unhandled(expected.kind, expected.version, expected, &why))?;
+    decoded.strict.extend(unknown.into_iter().map(codec::StrictError::Unknown));
+    let warnings = strict(&decoded, expected, validation)?;
+    Ok(Body { object: decoded.object, warnings })
 }
 
 /// Reads a body as one kind. Unknown fields are refused or reported as `validation` says.

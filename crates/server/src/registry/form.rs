@@ -35,7 +35,7 @@ pub fn reply_entry(
     status: StatusCode,
     entry: &Entry,
 ) -> Result<Reply, ApiError> {
-    if accept == Accept::default() && target.as_stored() {
+    if accept == Accept::default() && target.is_verbatim(entry) {
         return Ok(respond::bytes(status, Media::Json.content_type(), entry.json.clone()));
     }
     reply(server, request, target, accept, status, target.object(entry)?)
@@ -138,6 +138,20 @@ pub fn list(
 
 /// A list of objects, which carry no type of their own in it.
 pub fn objects_list(target: &Target, meta: Value, objects: Vec<Object>) -> Value {
+    let mut meta = meta;
+    if target.custom.is_some() {
+        // Custom resources are listed as they are, and their lists always say how to go on.
+        if meta.get("continue").is_none() {
+            meta["continue"] = "".into();
+        }
+        let items: Vec<Value> = objects.into_iter().map(Value::from).collect();
+        return json!({
+            "apiVersion": target.kind.group_version(),
+            "kind": target.kind.list_kind(),
+            "metadata": meta,
+            "items": items,
+        });
+    }
     let items: Vec<Value> = objects
         .into_iter()
         .map(|mut object| {
@@ -164,11 +178,24 @@ pub fn table(
     meta: Value,
     objects: &[Object],
 ) -> Result<Value, ApiError> {
-    let stored: Vec<Object> =
-        objects.iter().map(|o| target.to_stored(o.clone())).collect::<Result<_, _>>()?;
-    let pairs: Vec<(&Object, &Object)> = stored.iter().zip(objects).collect();
     let meta = meta.as_object().cloned().unwrap_or_default();
-    let mut table = api::table::table(target.stored, &pairs, meta, include, server.clock.now());
+    let now = server.clock.now();
+    let is_scale = objects.first().is_some_and(|object| object.kind() == "Scale");
+    let mut table = match &target.custom {
+        Some(custom) if !is_scale => {
+            api::crd::columns::table(&custom.version().columns, objects, meta, include, now)
+        }
+        Some(_) => {
+            let pairs: Vec<(&Object, &Object)> = objects.iter().zip(objects).collect();
+            api::table::table(target.stored, &pairs, meta, include, now)
+        }
+        None => {
+            let stored: Vec<Object> =
+                objects.iter().map(|o| target.to_stored(o.clone())).collect::<Result<_, _>>()?;
+            let pairs: Vec<(&Object, &Object)> = stored.iter().zip(objects).collect();
+            api::table::table(target.stored, &pairs, meta, include, now)
+        }
+    };
     if !headers {
         table["columnDefinitions"] = Value::Null;
     }

@@ -49,7 +49,7 @@ pub async fn serve(
     let snapshot = snapshot(server, target, &options, &selection).await?;
     let revision = page_revision(&options, &snapshot)?;
     let all = options.limit <= 0;
-    let usual = accept == Accept::default() && target.as_stored();
+    let usual = accept == Accept::default() && is_verbatim(target, &snapshot);
     if all && usual && !selection.is_filtered() && snapshot.len() > SMALL {
         let header = Meta { revision, ..Meta::default() }.header(target);
         return Ok(streamed(target, header, Source::All(snapshot)));
@@ -72,7 +72,9 @@ pub fn answer(
     accept: Accept,
     page: Page,
 ) -> Result<Reply, ApiError> {
-    if accept == Accept::default() && target.as_stored() {
+    let verbatim = target.as_stored()
+        && (target.custom.is_none() || page.entries.iter().all(|e| target.is_verbatim(e)));
+    if accept == Accept::default() && verbatim {
         let header = page.meta.header(target);
         if page.entries.len() > SMALL {
             return Ok(streamed(target, header, Source::Page(page.entries.into_iter())));
@@ -91,6 +93,12 @@ pub fn answer(
     let mut reply = respond::bytes(StatusCode::OK, accept.media.content_type(), bytes);
     reply.extensions_mut().insert(size);
     Ok(reply)
+}
+
+/// Whether all bytes can be copied. Only those of custom resources may have to be looked at.
+fn is_verbatim(target: &Target, snapshot: &Snapshot) -> bool {
+    target.as_stored()
+        && (target.custom.is_none() || snapshot.iter().all(|entry| target.is_verbatim(entry)))
 }
 
 fn sized(bytes: Bytes) -> Reply {
@@ -126,11 +134,15 @@ impl Meta {
     }
 
     fn header(&self, target: &Target) -> String {
+        let mut meta = self.json();
+        if target.custom.is_some() && self.next.is_none() {
+            // Lists of custom resources always have it.
+            meta.insert_str(1, "\"continue\":\"\",");
+        }
         format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
             target.kind.list_kind(),
-            target.kind.api_version(),
-            self.json()
+            target.kind.group_version(),
         )
     }
 }
@@ -213,6 +225,10 @@ fn page_revision(options: &ReadOptions, snapshot: &Snapshot) -> Result<u64, ApiE
 
 /// What an entry's bytes start with that items of a list leave out.
 pub(crate) fn prefix_of(target: &Target) -> String {
+    if target.custom.is_some() {
+        // Custom resources keep their type in lists.
+        return "\n".to_owned();
+    }
     api::codec::json::stored_prefix(&target.stored.api_version(), target.stored.kind)
 }
 

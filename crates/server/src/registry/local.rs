@@ -25,6 +25,9 @@ pub fn watch(target: &Target, options: &ListOptions, shutdown: Shutdown) -> Opti
     .ok()?;
     let (snapshot, watcher) =
         target.cache.list_and_watch_part(selection.within(), selection.part());
+    if target.custom.is_some() && !snapshot.iter().all(|entry| target.is_verbatim(entry)) {
+        return None;
+    }
     let entries = snapshot.iter().filter(|e| selection.matches(&e.card)).cloned().collect();
     let state = (watcher, Arc::new(selection), shutdown);
     let events = futures_util::stream::unfold(state, |(mut watcher, selection, stop)| async move {

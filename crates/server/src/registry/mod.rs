@@ -8,6 +8,7 @@ pub mod collection;
 pub mod create;
 pub mod decode;
 pub mod delete;
+mod faults;
 pub mod form;
 pub mod get;
 pub mod list;
@@ -33,12 +34,11 @@ use crate::subresource;
 
 /// Serves a request for a resource.
 pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
-    let Some(kind) = resolve(server, &request)? else { return Ok(respond::not_found()) };
-    let mut target = Target::new(server, kind, &request.info.namespace, &request.info.name);
-    let info = &request.info;
+    let Some(mut target) = resolve(server, &request)? else { return Ok(respond::not_found()) };
+    let (kind, info) = (target.kind, &request.info);
     if !info.subresource.is_empty() {
         let Some(sub) = kind.subresource(&info.subresource) else {
-            return Err(respond::no_resource());
+            return Err(if kind.custom { target.not_found() } else { respond::no_resource() });
         };
         if info.parts.len() > 3 && sub.name != "proxy" {
             return Err(respond::no_resource());
@@ -55,7 +55,11 @@ pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiE
         return subresource::virtual_kind(server, request, target).await;
     }
     accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
-    let Some(warning) = kind.deprecation() else {
+    let warning = match &target.custom {
+        Some(custom) => custom.version().warning.clone(),
+        None => kind.deprecation(),
+    };
+    let Some(warning) = warning else {
         return dispatch(server, request, target, verb).await;
     };
     // It goes with every answer, errors included.
@@ -85,12 +89,12 @@ async fn dispatch(
     }
 }
 
-/// The kind that a path names; `None` where the group is not served at all.
-fn resolve(server: &Server, request: &Request) -> Result<Option<&'static Kind>, ApiError> {
+/// What a path names; `None` where the group is not served at all.
+fn resolve(server: &Server, request: &Request) -> Result<Option<Target>, ApiError> {
     let info = &request.info;
     let core = info.prefix == "api";
     if !core && !server.served.has_group(&info.group) {
-        return Ok(None);
+        return Ok(resolve_custom(server, request));
     }
     let found = server.served.find(&info.group, &info.version, &info.resource);
     let Some(kind) = found.filter(|_| core == info.group.is_empty()) else {
@@ -105,7 +109,19 @@ fn resolve(server: &Server, request: &Request) -> Result<Option<&'static Kind>, 
     } else if in_namespace {
         return Err(respond::no_resource());
     }
-    Ok(Some(kind))
+    Ok(Some(Target::new(server, kind, &info.namespace, &info.name)))
+}
+
+/// The same for custom resources: what they do not have is not found.
+fn resolve_custom(server: &Server, request: &Request) -> Option<Target> {
+    let info = &request.info;
+    let custom = server.customs.find(&info.group, &info.version, &info.resource)?;
+    let in_namespace = !info.namespace.is_empty();
+    let fits = match custom.kind().namespaced {
+        true => in_namespace || info.parts.len() < 2,
+        false => !in_namespace,
+    };
+    fits.then(|| Target::of_custom(server, &custom, &info.namespace, &info.name))
 }
 
 fn allowed(verb: Option<Verb>) -> Result<Verb, ApiError> {

@@ -92,6 +92,9 @@ impl Patch {
     }
 }
 
+/// Custom resources have no merge keys.
+const NO_STRATEGIC: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// Serves a PATCH of an object or of its status.
 pub async fn serve(
     server: &Arc<Server>,
@@ -99,6 +102,9 @@ pub async fn serve(
     target: Target,
 ) -> Result<Reply, ApiError> {
     let kind = PatchKind::parse(request.header(http::header::CONTENT_TYPE))?;
+    if kind == PatchKind::Strategic && target.custom.is_some() {
+        return Err(ApiError::new(Reason::UnsupportedMediaType, NO_STRATEGIC));
+    }
     let options = WriteOptions::read(&request.params, "PatchOptions", kind == PatchKind::Apply)?;
     crate::edge::accept::negotiate(&request.accept(), true, true)?;
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
@@ -138,10 +144,7 @@ pub async fn patch_object(
                 manager: &manager,
                 subresource: &target.sub,
                 api_version: config.api_version(),
-                schema: target
-                    .kind
-                    .schema()
-                    .map_or(api::apply::Schema::Deduced, api::apply::Schema::Type),
+                schema: target.apply_schema(),
                 reset: &reset,
                 now: &now,
             };
@@ -178,8 +181,10 @@ pub async fn patch_object(
             }
             let mut object = decoded.object;
             super::update::match_url(target, &mut object)?;
-            object.set_type(live.api_version(), live.kind());
-            api::default::apply(target.kind, &mut object);
+            if target.custom.is_none() {
+                object.set_type(live.api_version(), live.kind());
+                api::default::apply(target.kind, &mut object);
+            }
             Ok(object)
         };
         let change = Update { transform: &transform, create: false, style: Style::Patch };
@@ -192,10 +197,19 @@ pub async fn patch_object(
 
 /// A patch's outcome in the form it would be written back in.
 fn conformed(target: &Target, object: Object) -> Result<codec::Decoded, ApiError> {
-    let Some(ty) = target.kind.schema() else {
-        return Ok(codec::Decoded { object, strict: Vec::new() });
-    };
     let before = object.clone();
+    let Some(ty) = target.kind.schema() else {
+        let mut object = object;
+        let unknown = match &target.custom {
+            Some(custom) => custom.conform(&mut object).map_err(|why| {
+                let cause = Cause::invalid("patch", &shown(target, &before), &why);
+                ApiError::invalid("", "", "", vec![cause])
+            })?,
+            None => Vec::new(),
+        };
+        let strict = unknown.into_iter().map(codec::StrictError::Unknown).collect();
+        return Ok(codec::Decoded { object, strict });
+    };
     conform::decode(object, ty).map_err(|error| {
         let cause = Cause::invalid("patch", &shown(target, &before), &error.to_string());
         ApiError::invalid("", "", "", vec![cause])
@@ -211,7 +225,7 @@ fn shown(target: &Target, object: &Object) -> Value {
 fn same_type(target: &Target, object: &Object) -> Result<(), ApiError> {
     let (kind, api_version) = (object.kind(), object.api_version());
     let known = kind.is_empty() || api::kinds::of_object(api_version, kind).is_some();
-    if known {
+    if known || target.custom.is_some() {
         return Ok(());
     }
     let why = format!(

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use api::clock::{format_time, parse_time};
+use api::crd::{CLEANUP, conditions};
 use api::{ApiError, Entry, Object, Value};
 use serde_json::json;
 use store::{CommitError, Expect};
 
 use super::delete::Options;
 use super::write::{self, Context, End};
+use crate::custom::DEFINITIONS;
 use crate::gate::Operation;
 use crate::server::Target;
 
@@ -55,6 +57,8 @@ pub async fn delete(
         ctx.validate(target, Operation::Delete, None, Some(&old)).await?;
         let plan = if target.kind.plural == "namespaces" && target.kind.group.is_empty() {
             namespace_plan(ctx, &old, options)
+        } else if &**target.cache.name() == DEFINITIONS && !old.is_deleting() {
+            definition_plan(ctx, &old)
         } else {
             plan(ctx, target, &old, options)
         };
@@ -265,6 +269,22 @@ fn shorten(object: &mut Object, asked: Option<i64>) -> Grace {
     }
     object.set_meta("deletionGracePeriodSeconds", asked);
     Grace::Seconds(asked)
+}
+
+/// Definitions go when their objects are gone: their controller sees to that.
+fn definition_plan(ctx: &Context<'_>, old: &Object) -> Plan {
+    let mut object = old.clone();
+    let now = ctx.server.clock.time();
+    object.set_meta("deletionTimestamp", now.as_str());
+    let mut finalizers: Vec<String> = object.finalizers().map(str::to_owned).collect();
+    if !finalizers.iter().any(|f| f == CLEANUP) {
+        finalizers.push(CLEANUP.to_owned());
+    }
+    set_finalizers(&mut object, finalizers);
+    let why =
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    conditions::terminating(&mut object, true, "InstanceDeletionPending", why, &now);
+    Plan::Mark(object)
 }
 
 /// Namespaces end in two steps: the first deletion starts their controller, which empties them and

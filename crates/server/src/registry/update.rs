@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use api::strategy::Strategy;
-use api::{ApiError, Cause, Object, Reason, strategy, validate};
+use api::{ApiError, Cause, Object, Reason, strategy};
 use serde_json::json;
 use store::{CommitError, Expect};
 
 use super::create;
-use super::decode::{self, Expected};
+use super::decode;
 use super::write::{self, Context, End, Written};
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
@@ -32,7 +32,7 @@ pub async fn serve(
     crate::edge::accept::negotiate(&request.accept(), true, true)?;
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
     let bytes = body.bytes().await?;
-    let decoded = decode::body(&bytes, media, Expected::of(target.kind), options.validation)?;
+    let decoded = decode::object(&target, &bytes, media, options.validation)?;
     let mut ctx = Context {
         server,
         user: &request.user,
@@ -46,8 +46,7 @@ pub async fn serve(
     match_url(&target, &mut object)?;
     let change = Update {
         transform: &|_| Ok(object.clone()),
-        create: target.sub.is_empty()
-            && Strategy::of(target.kind.group, target.kind.kind).create_on_update,
+        create: target.sub.is_empty() && Strategy::of_kind(target.kind).create_on_update,
         style: Style::Put,
     };
     let written = update(&mut ctx, &target, &change).await?;
@@ -168,20 +167,11 @@ async fn round(
         let causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
             Some(part @ ("ephemeralcontainers" | "resize")) => {
-                validate::pod_part(kind, &mut new, &mut old, part)
+                api::validate::pod_part(kind, &mut new, &mut old, part)
             }
-            other => {
-                let (as_kind, mut read) = write::validated(target, &new)?;
-                let (_, mut before) = write::validated(target, &old)?;
-                let read = read.as_mut().unwrap_or(&mut new);
-                let before = before.as_mut().unwrap_or(&mut old);
-                match other {
-                    Some("status" | "approval") => validate::status_update(as_kind, read, before),
-                    _ => validate::update(as_kind, read, before),
-                }
-            }
+            other => super::faults::update(ctx, target, &mut new, &mut old, other)?,
         };
-        write::check(target.stored, &target.name, causes)?;
+        write::check(target, &new, causes)?;
         ctx.validate(target, Operation::Update, Some(&mut new), Some(&old)).await?;
     }
 
@@ -269,7 +259,7 @@ fn revision_check(
     };
     new.set_meta("resourceVersion", stored.to_string());
     if wanted == 0 {
-        let strategy = Strategy::of(target.kind.group, target.kind.kind);
+        let strategy = Strategy::of_kind(target.kind);
         if strategy.unconditional_update || style != Style::Put {
             return Ok(false);
         }

@@ -247,6 +247,11 @@ impl View {
         self.accept == Accept::default() && self.target.as_stored()
     }
 
+    /// Whether the event's own frames are what this watcher takes.
+    fn is_verbatim(&self, event: &Event) -> bool {
+        self.usual() && (self.target.custom.is_none() || self.target.is_verbatim(&event.entry))
+    }
+
     /// A batch of events as this watcher sees it; `None` where it sees nothing of it.
     fn frames(&mut self, events: &[Arc<Event>]) -> Option<Bytes> {
         let mut first: Option<Bytes> = None;
@@ -290,7 +295,7 @@ impl View {
             _ => return Ok(None),
         };
         let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
-        if self.usual() {
+        if self.is_verbatim(event) {
             return Ok(Some(match (left, kind == event.kind) {
                 (true, _) => event.left_frame().clone(),
                 (false, true) => event.frame().clone(),
@@ -301,7 +306,7 @@ impl View {
             if left {
                 let object: Object =
                     serde_json::from_slice(&event.left_json()).map_err(ApiError::internal)?;
-                let object = view.target.to_request(object)?;
+                let object = view.target.in_request_version(object, &event.entry)?;
                 view.object_frame(kind, object)
             } else {
                 view.entry_frame(kind, &event.entry)
@@ -324,7 +329,7 @@ impl View {
     }
 
     fn entry_frame(&mut self, kind: EventKind, entry: &Entry) -> Result<Bytes, ApiError> {
-        if self.usual() {
+        if self.usual() && self.target.is_verbatim(entry) {
             return Ok(store::cache::event::encode_frame(kind, &entry.json));
         }
         let object = self.target.object(entry)?;

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use api::apply::{FieldSet, Schema, Writer, update_managed_fields};
+use api::apply::{FieldSet, Writer, update_managed_fields};
 use api::codec::json::{Encoded, encode_for_store};
 use api::kinds::Kind;
 use api::{ApiError, Entry, Key, Object, Reason, strategy};
@@ -176,29 +176,25 @@ pub fn writer<'a>(
     Writer {
         manager: &ctx.manager,
         subresource: &target.sub,
-        api_version: api_version(target.kind),
-        schema: target.kind.schema().map_or(Schema::Deduced, Schema::Type),
+        api_version: target.kind.group_version(),
+        schema: target.apply_schema(),
         reset,
         now,
     }
 }
 
-/// `apps/v1`, shared for good: there are as many as kinds.
-fn api_version(kind: &'static Kind) -> &'static str {
-    use std::collections::HashMap;
-    use std::sync::LazyLock;
-    static ALL: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
-        api::kinds::all().iter().map(|k| ((k.group, k.version), k.api_version())).collect()
-    });
-    ALL.get(&(kind.group, kind.version)).map_or("", String::as_str)
-}
-
 /// `Pod "x" is invalid: …`, unless nothing is wrong.
-pub fn check(kind: &Kind, name: &str, causes: Vec<api::Cause>) -> Result<(), ApiError> {
+pub fn check(target: &Target, object: &Object, causes: Vec<api::Cause>) -> Result<(), ApiError> {
     if causes.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(kind.group, kind.kind, name, causes))
+    let name = if object.name().is_empty() { &target.name } else { object.name() };
+    if target.custom.is_some() {
+        // Custom resources go by what they say that they are.
+        let group = object.api_version().split_once('/').map_or("", |(group, _)| group);
+        return Err(ApiError::invalid(group, object.kind(), name, causes));
+    }
+    Err(ApiError::invalid(target.stored.group, target.stored.kind, name, causes))
 }
 
 /// The form in which validation reads an object: its stored one, as all versions of a kind have one

@@ -51,6 +51,58 @@ pub fn of(object: &Object) -> Object {
     scale
 }
 
+/// Where a definition has the values of a scale.
+fn paths(target: &Target) -> Option<&api::crd::Scale> {
+    target.custom.as_ref()?.version().scale.as_ref()
+}
+
+/// The scale of a target's object.
+fn of_target(target: &Target, object: &Object) -> Object {
+    let mut scale = of(object);
+    let Some(paths) = paths(target) else { return scale };
+    let mut spec = api::Map::new();
+    let replicas = object.int(&paths.replicas).unwrap_or(0);
+    if replicas != 0 {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    let mut status = api::Map::new();
+    status.insert("replicas".into(), object.int(&paths.status_replicas).unwrap_or(0).into());
+    let selector = if paths.selector.is_empty() { None } else { object.text(&paths.selector) };
+    if let Some(selector) = selector.filter(|s| !s.is_empty()) {
+        status.insert("selector".into(), selector.into());
+    }
+    scale.0.insert("spec".into(), spec.into());
+    scale.0.insert("status".into(), status.into());
+    scale
+}
+
+/// The same, where there is one to show.
+fn shown(target: &Target, object: &Object) -> Result<Object, ApiError> {
+    if let Some(paths) = paths(target).filter(|paths| object.int(&paths.replicas).is_none()) {
+        return Err(ApiError::internal(format!(
+            "the spec replicas field {:?} does not exist",
+            format!(".{}", paths.replicas)
+        )));
+    }
+    Ok(of_target(target, object))
+}
+
+/// Sets the value at a dotted path.
+fn put(object: &mut Object, path: &str, value: Value) {
+    let mut keys: Vec<&str> = path.split('.').collect();
+    let Some(last) = keys.pop() else { return };
+    let mut map = &mut object.0;
+    for key in keys {
+        let slot = map.entry(key).or_insert_with(|| json!({}));
+        if !slot.is_object() {
+            *slot = json!({});
+        }
+        let Value::Object(next) = slot else { return };
+        map = next;
+    }
+    map.insert(last.to_owned(), value);
+}
+
 /// The object's selector as text.
 fn selector(object: &Object) -> String {
     let Some(value) = object.at("spec.selector") else { return String::new() };
@@ -79,7 +131,7 @@ pub async fn serve(
     accept::route(&request.accept(), false)?;
     if request.parts.method == Method::GET {
         let entry = target.entry()?;
-        let scale = of(&target.object(&entry)?);
+        let scale = shown(&target, &target.object(&entry)?)?;
         return reply(server, &request, &target, scale);
     }
     let is_patch = request.parts.method == Method::PATCH;
@@ -125,11 +177,17 @@ pub async fn serve(
     };
     let transform = |live: Option<&Object>| {
         let live = live.ok_or_else(|| target.not_found())?;
-        let scale = wanted.scale(&of(live))?;
-        check(&scale, &target)?;
+        let scale = wanted.scale(&of_target(&target, live))?;
         let mut object = live.clone();
         let replicas = scale.int("spec.replicas").unwrap_or(0);
-        object.map_mut("spec").insert("replicas".into(), replicas.into());
+        match paths(&target) {
+            // Its own rules check what the definition says.
+            Some(paths) => put(&mut object, &paths.replicas, replicas.into()),
+            None => {
+                check(&scale, &target)?;
+                object.map_mut("spec").insert("replicas".into(), replicas.into());
+            }
+        }
         let text = |key: &str| scale.meta().and_then(|m| m.get(key)).cloned();
         object.set_meta("resourceVersion", text("resourceVersion").unwrap_or(Value::Null));
         if let Some(uid) = text("uid").filter(|u| u.as_str() != Some("")) {
@@ -143,7 +201,7 @@ pub async fn serve(
     if let Some(entry) = &written.entry {
         object.set_meta("resourceVersion", entry.revision.to_string());
     }
-    let reply = reply(server, &request, &target, of(&object))?;
+    let reply = reply(server, &request, &target, of_target(&target, &object))?;
     Ok(write::finish(reply, &ctx.warnings))
 }
 

@@ -1,0 +1,275 @@
+//! The conditions of a definition and the names it gets: accepted where no other definition of its
+//! group has them.
+//!
+//! Not here: when it is looked at again, and who writes it (the server).
+
+use serde_json::{Map, Value, json};
+
+use crate::object::Object;
+
+const GROUPS: [&str; 2] = ["k8s.io", "kubernetes.io"];
+/// The annotation that names who approved an API in a protected group.
+pub const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Whether a condition is true.
+pub fn is_true(object: &Object, name: &str) -> bool {
+    find(object, name).is_some_and(|c| c["status"] == "True")
+}
+
+fn find<'a>(object: &'a Object, name: &str) -> Option<&'a Value> {
+    let list = object.at("status.conditions").and_then(Value::as_array)?;
+    list.iter().find(|c| c["type"] == name)
+}
+
+fn set(object: &mut Object, name: &str, status: &str, reason: &str, message: &str, now: &str) {
+    let time = match find(object, name) {
+        Some(old) if old["status"] == status => old["lastTransitionTime"].clone(),
+        _ => now.into(),
+    };
+    let condition = json!({
+        "type": name, "status": status, "lastTransitionTime": time, "reason": reason,
+        "message": message,
+    });
+    let slot = object.map_mut("status").entry("conditions").or_insert_with(|| json!([]));
+    if !slot.is_array() {
+        *slot = json!([]);
+    }
+    let Value::Array(list) = slot else { return };
+    match list.iter_mut().find(|c| c["type"] == name) {
+        Some(old) => *old = condition,
+        None => list.push(condition),
+    }
+}
+
+fn unset(object: &mut Object, name: &str) {
+    let list = object.map_mut("status").get_mut("conditions").and_then(Value::as_array_mut);
+    if let Some(list) = list {
+        list.retain(|c| c["type"] != name);
+    }
+}
+
+/// Whether a group is one of Kubernetes' own.
+pub fn is_protected(group: &str) -> bool {
+    GROUPS.iter().any(|g| group == *g || group.ends_with(&format!(".{g}")))
+}
+
+/// What an approval annotation says.
+pub enum Approval {
+    /// There is none.
+    Missing,
+    /// An address.
+    Approved(String),
+    /// `unapproved…`.
+    Bypassed,
+    /// Neither.
+    Invalid(String),
+}
+
+/// The approval of a definition.
+pub fn approval(object: &Object) -> Approval {
+    let Some(text) = object.annotation(APPROVED).filter(|t| !t.is_empty()) else {
+        return Approval::Missing;
+    };
+    if text.starts_with("unapproved") {
+        return Approval::Bypassed;
+    }
+    let address = text.split_once("://").is_some_and(|(scheme, rest)| {
+        !scheme.is_empty() && !rest.split('/').next().unwrap_or("").is_empty()
+    });
+    if address { Approval::Approved(text.to_owned()) } else { Approval::Invalid(text.to_owned()) }
+}
+
+fn list_of(names: &Value, key: &str) -> Vec<String> {
+    let list = names.get(key).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
+/// The names that the other definitions of a group have.
+struct Taken {
+    resources: Vec<String>,
+    kinds: Vec<String>,
+}
+
+impl Taken {
+    fn of<'a>(others: impl Iterator<Item = &'a Value>) -> Self {
+        let mut taken = Taken { resources: Vec::new(), kinds: Vec::new() };
+        for names in others {
+            for key in ["plural", "singular"] {
+                taken.resources.extend(names[key].as_str().map(str::to_owned));
+            }
+            taken.resources.extend(list_of(names, "shortNames"));
+            for key in ["kind", "listKind"] {
+                taken.kinds.extend(names[key].as_str().map(str::to_owned));
+            }
+        }
+        taken.resources.retain(|n| !n.is_empty());
+        taken.kinds.retain(|n| !n.is_empty());
+        taken
+    }
+}
+
+fn in_use(name: &str) -> String {
+    format!("{name:?} is already in use")
+}
+
+/// Brings a definition's status up to date: accepted names and conditions. `others` are the accepted
+/// names of the other definitions of its group.
+pub fn settle<'a>(object: &mut Object, others: impl Iterator<Item = &'a Value>, now: &str) {
+    let wanted = object.at("spec.names").cloned().unwrap_or_default();
+    let mut accepted =
+        object.at("status.acceptedNames").and_then(Value::as_object).cloned().unwrap_or_default();
+    let taken = Taken::of(others);
+    let conflict = names(&wanted, &mut accepted, &taken);
+    object.map_mut("status").insert("acceptedNames".into(), accepted.into());
+    match &conflict {
+        None => set(object, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now),
+        Some((reason, message)) => set(object, "NamesAccepted", "False", reason, message, now),
+    }
+    if !is_true(object, "Established") {
+        if conflict.is_none() {
+            let message = "the initial names have been accepted";
+            set(object, "Established", "True", "InitialNamesAccepted", message, now);
+        } else {
+            set(object, "Established", "False", "NotAccepted", "not all names are accepted", now);
+        }
+    }
+    approve(object, now);
+    // Definitions are only taken with schemas that are structural.
+    unset(object, "NonStructuralSchema");
+}
+
+/// Takes over the wanted names that are free. Returns what is in the way of the last that is not.
+fn names(
+    wanted: &Value,
+    accepted: &mut Map<String, Value>,
+    taken: &Taken,
+) -> Option<(&'static str, String)> {
+    let text = |key: &str| wanted.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let mut conflict = None;
+    let mut one = |key: &str, reason: &'static str, taken: &[String]| {
+        let name = text(key);
+        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.contains(&name) {
+            conflict = Some((reason, in_use(&name)));
+        } else if name.is_empty() && key != "plural" && key != "kind" {
+            accepted.remove(key);
+        } else {
+            accepted.insert(key.to_owned(), name.into());
+        }
+    };
+    one("plural", "PluralConflict", &taken.resources);
+    one("singular", "SingularConflict", &taken.resources);
+    let short = list_of(wanted, "shortNames");
+    let had = list_of(&Value::Object(accepted.clone()), "shortNames");
+    let clashes: Vec<String> = short
+        .iter()
+        .filter(|name| !had.contains(name) && taken.resources.contains(name))
+        .map(|name| in_use(name))
+        .collect();
+    let mut conflict_short = None;
+    if clashes.is_empty() {
+        put_list(accepted, "shortNames", short);
+    } else {
+        let message = match clashes.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        conflict_short = Some(("ShortNamesConflict", message));
+    }
+    let mut one = |key: &str, reason: &'static str| -> Option<(&'static str, String)> {
+        let name = text(key);
+        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.kinds.contains(&name) {
+            return Some((reason, in_use(&name)));
+        }
+        if name.is_empty() && key == "listKind" {
+            accepted.remove(key);
+        } else {
+            accepted.insert(key.to_owned(), name.into());
+        }
+        None
+    };
+    let kind = one("kind", "KindConflict");
+    let list_kind = one("listKind", "ListKindConflict");
+    put_list(accepted, "categories", list_of(wanted, "categories"));
+    for key in ["plural", "kind"] {
+        accepted.entry(key).or_insert_with(|| "".into());
+    }
+    list_kind.or(kind).or(conflict_short).or(conflict)
+}
+
+fn put_list(map: &mut Map<String, Value>, key: &str, list: Vec<String>) {
+    if list.is_empty() {
+        map.remove(key);
+    } else {
+        map.insert(key.to_owned(), list.into());
+    }
+}
+
+/// The condition of definitions in protected groups.
+fn approve(object: &mut Object, now: &str) {
+    const NAME: &str = "KubernetesAPIApprovalPolicyConformant";
+    let group = object.text("spec.group").unwrap_or("").to_owned();
+    if !is_protected(&group) {
+        return;
+    }
+    match approval(object) {
+        Approval::Missing => {
+            let message = format!(
+                "protected groups must have approval annotation {APPROVED:?}, see https://github.com/kubernetes/enhancements/pull/1111"
+            );
+            set(object, NAME, "False", "MissingAnnotation", &message, now);
+        }
+        Approval::Invalid(text) => {
+            let message = format!(
+                "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111: {text:?}"
+            );
+            set(object, NAME, "False", "InvalidAnnotation", &message, now);
+        }
+        Approval::Approved(text) => {
+            set(object, NAME, "True", "ApprovedAnnotation", &format!("approved in {text}"), now);
+        }
+        Approval::Bypassed => {
+            let text = object.annotation(APPROVED).unwrap_or("").to_owned();
+            let message = format!("not approved: {text:?}");
+            set(object, NAME, "False", "UnapprovedAnnotation", &message, now);
+        }
+    }
+}
+
+/// Says that a definition's objects are being deleted.
+pub fn terminating(object: &mut Object, status: bool, reason: &str, message: &str, now: &str) {
+    set(object, "Terminating", if status { "True" } else { "False" }, reason, message, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(plural: &str, kind: &str) -> Object {
+        Object::from_value(json!({"metadata": {"name": plural}, "spec": {"group": "a.b",
+            "names": {"plural": plural, "singular": "one", "kind": kind, "listKind": format!("{kind}List")}}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn free_names_are_accepted() {
+        let mut first = definition("widgets", "Widget");
+        settle(&mut first, [].into_iter(), "t1");
+        assert!(is_true(&first, "NamesAccepted") && is_true(&first, "Established"));
+        assert_eq!(first.at("status.acceptedNames"), first.at("spec.names"));
+        let before = first.clone();
+        settle(&mut first, [].into_iter(), "t2");
+        assert_eq!(first, before, "nothing changes the second time");
+
+        let mut second = definition("gadgets", "Widget");
+        settle(&mut second, first.at("status.acceptedNames").into_iter(), "t2");
+        assert_eq!(
+            second.at("status.acceptedNames"),
+            Some(&json!({"plural": "gadgets", "kind": ""}))
+        );
+        let conditions = second.at("status.conditions").unwrap();
+        assert_eq!(conditions[0]["reason"], "ListKindConflict");
+        assert_eq!(conditions[0]["message"], "\"WidgetList\" is already in use");
+        assert_eq!(conditions[1]["reason"], "NotAccepted");
+        assert!(!is_true(&second, "Established"));
+    }
+}

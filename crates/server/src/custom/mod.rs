@@ -1,0 +1,212 @@
+//! Custom resources: the rows that definitions add to the kind table, kept in step with the watch
+//! cache, and what a definition makes of its objects on their way through the registry.
+//!
+//! The built-in rows are looked up first and cost what they always did. The table of definitions is
+//! a snapshot that readers share; a reader that finds the definitions changed makes the next one, so
+//! a definition counts from the moment its write is acknowledged. Not here: what definitions mean
+//! (`api::crd`), the registry.
+
+pub mod controller;
+mod objects;
+
+pub use objects::Part;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use api::ApiError;
+use api::crd::{Definition, Version};
+use api::kinds::Kind;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use store::{ResourceCache, Store};
+
+/// Where definitions are kept.
+pub const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// A definition as it is served.
+#[derive(Debug)]
+pub struct Served {
+    /// What it says.
+    pub definition: Definition,
+    /// Objects written from this revision on have the form that the definition asks for; older ones
+    /// are brought to it when they are read.
+    clean_since: u64,
+    /// `spec`, to tell changes of the form from changes of the status.
+    spec: api::Value,
+    /// `status.acceptedNames`.
+    accepted: api::Value,
+    /// Whether all of its names were accepted.
+    settled: bool,
+}
+
+/// A version of a custom resource, as a request addresses it.
+#[derive(Clone, Debug)]
+pub struct Custom {
+    served: Arc<Served>,
+    version: usize,
+}
+
+impl Custom {
+    /// The version of the request.
+    pub fn version(&self) -> &Version {
+        &self.served.definition.versions[self.version]
+    }
+
+    /// The definition.
+    pub fn definition(&self) -> &Definition {
+        &self.served.definition
+    }
+
+    /// The row of the kind table.
+    pub fn kind(&self) -> &'static Kind {
+        self.version().kind
+    }
+
+    /// Whether stored bytes are what a client of this version is to see.
+    pub fn is_verbatim(&self, entry: &api::Entry) -> bool {
+        self.version == self.served.definition.storage && entry.revision >= self.served.clean_since
+    }
+
+    /// Nothing new comes to a definition that goes away.
+    pub fn may_create(&self, name: &str) -> Result<(), ApiError> {
+        if !self.definition().terminating {
+            return Ok(());
+        }
+        let (group, plural) = (&self.definition().group, &self.definition().plural);
+        let why = "create not allowed while custom resource definition is terminating";
+        Err(ApiError::forbidden(group, plural, name, why))
+    }
+}
+
+type Key = (&'static str, &'static str, &'static str);
+
+/// The definitions at one revision.
+#[derive(Debug, Default)]
+pub struct Table {
+    revision: u64,
+    /// By name.
+    definitions: HashMap<String, Arc<Served>>,
+    by_plural: HashMap<Key, Custom>,
+    /// Groups with their versions, by preference.
+    groups: HashMap<&'static str, Vec<&'static str>>,
+}
+
+impl Table {
+    /// The next snapshot: what did not change is taken over.
+    fn of(cache: &ResourceCache, before: &Table) -> Self {
+        let revision = cache.last_revision();
+        let mut table = Table { revision, ..Table::default() };
+        for entry in cache.list(None).iter() {
+            let name = entry.card.name.to_string();
+            let old = before.definitions.get(&name);
+            let served = match old.filter(|old| old.definition.revision == entry.revision) {
+                Some(same) => same.clone(),
+                None => match Served::read(entry, old) {
+                    Some(read) => Arc::new(read),
+                    None => continue,
+                },
+            };
+            table.definitions.insert(name, served);
+        }
+        let established = table.definitions.values().filter(|s| s.definition.established);
+        for served in established {
+            for (version, row) in served.definition.versions.iter().enumerate() {
+                if !row.served {
+                    continue;
+                }
+                let kind = row.kind;
+                let custom = Custom { served: served.clone(), version };
+                table.by_plural.insert((kind.group, kind.version, kind.plural), custom);
+                let versions = table.groups.entry(kind.group).or_default();
+                if !versions.contains(&kind.version) {
+                    versions.push(kind.version);
+                    versions.sort_by(|a, b| api::crd::by_priority(a, b));
+                }
+            }
+        }
+        table
+    }
+
+    /// A version of a custom resource.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Custom> {
+        self.by_plural.get(&(group, version, plural)).cloned()
+    }
+
+    /// The versions of a group, by preference.
+    pub fn versions(&self, group: &str) -> &[&'static str] {
+        self.groups.get(group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> impl Iterator<Item = &'static str> {
+        self.groups.keys().copied()
+    }
+
+    /// All definitions.
+    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+        self.definitions.values().map(|served| &served.definition)
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Served {
+    fn read(entry: &api::Entry, old: Option<&Arc<Served>>) -> Option<Self> {
+        let object = entry.object().ok()?;
+        let mut definition = Definition::read(&object)?;
+        definition.revision = entry.revision;
+        let spec = object.0.get("spec").cloned().unwrap_or_default();
+        let same = old.filter(|o| o.spec == spec && o.definition.uid == definition.uid);
+        let clean_since = same.map_or(entry.revision, |old| old.clean_since);
+        let accepted = object.at("status.acceptedNames").cloned().unwrap_or_default();
+        let settled = api::crd::conditions::is_true(&object, "NamesAccepted");
+        Some(Self { definition, clean_since, spec, accepted, settled })
+    }
+}
+
+/// The definitions of a server.
+pub struct Customs {
+    cache: Arc<ResourceCache>,
+    table: ArcSwap<Table>,
+    making: Mutex<()>,
+    /// Definitions, by uid, whose objects are being deleted.
+    emptying: Mutex<HashSet<String>>,
+}
+
+impl Customs {
+    /// The definitions in a store.
+    pub fn new(store: &Store) -> Self {
+        let cache = store.resource(DEFINITIONS);
+        let table = ArcSwap::from_pointee(Table::of(&cache, &Table::default()));
+        Self { cache, table, making: Mutex::default(), emptying: Mutex::default() }
+    }
+
+    /// The definitions as they are now.
+    pub fn table(&self) -> Arc<Table> {
+        let table = self.table.load();
+        if table.revision == self.cache.last_revision() {
+            return table.clone();
+        }
+        drop(table);
+        let _making = self.making.lock();
+        let before = self.table.load_full();
+        if before.revision == self.cache.last_revision() {
+            return before;
+        }
+        let next = Arc::new(Table::of(&self.cache, &before));
+        self.table.store(next.clone());
+        next
+    }
+
+    /// A version of a custom resource, as it is served now.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Custom> {
+        if group.is_empty() {
+            return None;
+        }
+        self.table().find(group, version, plural)
+    }
+}
