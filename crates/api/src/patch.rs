@@ -4,6 +4,7 @@
 //! server-side apply (`apply`), and checks of the outcome.
 
 mod json;
+mod restore;
 mod strategic;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::schema::Type;
 use crate::status::{ApiError, Reason};
 
 pub use json::json_patch;
+pub use restore::{misfit, print as print_go};
 pub use strategic::{Lookup, PatchField, Strategy, strategic_with};
 
 /// Most operations in one JSON patch.

@@ -16,6 +16,7 @@ mod devices;
 mod diff;
 mod env;
 mod flow;
+mod job_status;
 mod meta;
 mod network;
 mod placement;
@@ -77,10 +78,16 @@ pub fn status_update(kind: &Kind, new: &mut Object, old: &mut Object) -> Vec<Cau
     changed(kind, new, old, |rules, new, old, faults| (rules.status)(new, old, faults))
 }
 
-/// The faults of a pod changed through one of the subresources that change a part of it.
-pub fn pod_part(kind: &Kind, new: &mut Object, old: &mut Object, subresource: &str) -> Vec<Cause> {
+/// The faults of an object changed through one of the subresources that change a part of it.
+pub fn part_update(
+    kind: &Kind,
+    new: &mut Object,
+    old: &mut Object,
+    subresource: &str,
+) -> Vec<Cause> {
     changed(kind, new, old, |_, new, old, faults| match subresource {
         "resize" => pod_update::resize(new, old, faults),
+        "finalize" => meta::namespace_finalizers(new, faults),
         _ => pod_update::ephemeral_containers(new, old, faults),
     })
 }

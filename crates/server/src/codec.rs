@@ -58,26 +58,31 @@ pub fn type_of(api_version: &str, kind: &str) -> Option<&'static api::schema::Ty
     api::schema::type_of(&format!("{META}.{kind}"))
 }
 
-/// An object as upstream would print it within an error: the patched document is sorted at its top,
-/// what is below in the order of the type's fields.
-pub fn patched_text(object: &Object, ty: Option<&'static Type>) -> String {
-    let mut out = String::from("{");
-    for (at, (key, value)) in object.0.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.push_str(&Value::from(key.as_str()).to_string());
-        out.push(':');
-        print(&mut out, value, ty.and_then(|t| t.field(key)).map(|f| &f.ty));
-    }
-    out.push('}');
+/// An object as upstream would print it within an error: what the patch `touched` is sorted, as its
+/// top is, all else in the order of the type's fields.
+pub fn patched_text(object: &Object, ty: Option<&'static Type>, touched: &Value) -> String {
+    let mut out = String::new();
+    let all = object.0.iter().map(|(key, value)| {
+        (key, value, ty.and_then(|t| t.field(key)).map(|f| &f.ty), touched.get(key))
+    });
+    fields(&mut out, all);
     out
 }
 
-fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>) {
+fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>, touched: Option<&Value>) {
+    let touched = touched.filter(|touched| touched.is_object());
     match (value, ty) {
+        (Value::Object(map), ty) if touched.is_some() => {
+            let inner = |key: &str| match ty {
+                Some(FieldType::Map(inner)) => Some(&**inner),
+                Some(ty) => ty.message()?.field(key).map(|f| &f.ty),
+                None => None,
+            };
+            let deeper = |key: &str| touched.and_then(|touched| touched.get(key));
+            fields(out, map.iter().map(|(k, v)| (k, v, inner(k), deeper(k))));
+        }
         (Value::Object(map), Some(FieldType::Map(inner))) => {
-            fields(out, map.iter().map(|(k, v)| (k, v, Some(&**inner))));
+            fields(out, map.iter().map(|(k, v)| (k, v, Some(&**inner), None)));
         }
         (Value::Object(map), Some(ty)) if ty.message().is_some() => {
             let Some(message) = ty.message() else { return };
@@ -90,7 +95,7 @@ fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>) {
                 })
                 .collect();
             all.sort_by_key(|(number, ..)| *number);
-            fields(out, all.into_iter().map(|(_, k, v, ty)| (k, v, ty)));
+            fields(out, all.into_iter().map(|(_, k, v, ty)| (k, v, ty, None)));
         }
         (Value::Array(list), Some(FieldType::List(inner))) => {
             out.push('[');
@@ -98,7 +103,8 @@ fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>) {
                 if at > 0 {
                     out.push(',');
                 }
-                print(out, item, Some(inner));
+                let deeper = touched.and_then(|touched| touched.get(at.to_string()));
+                print(out, item, Some(inner), deeper);
             }
             out.push(']');
         }
@@ -108,16 +114,16 @@ fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>) {
 
 fn fields<'a>(
     out: &mut String,
-    all: impl Iterator<Item = (&'a String, &'a Value, Option<&'static FieldType>)>,
+    all: impl Iterator<Item = (&'a String, &'a Value, Option<&'static FieldType>, Option<&'a Value>)>,
 ) {
     out.push('{');
-    for (at, (key, value, ty)) in all.enumerate() {
+    for (at, (key, value, ty, touched)) in all.enumerate() {
         if at > 0 {
             out.push(',');
         }
         out.push_str(&Value::from(key.as_str()).to_string());
         out.push(':');
-        print(out, value, ty);
+        print(out, value, ty, touched);
     }
     out.push('}');
 }

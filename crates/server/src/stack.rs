@@ -168,6 +168,10 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
         if let Some(reply) = endpoints::health::serve(server, &request, path) {
             return Ok(reply);
         }
+        // Upstream serves the list of groups, and each group, whatever the method.
+        if path == "/apis" || path.strip_prefix("/apis/").is_some_and(|rest| !rest.contains('/')) {
+            return Ok(endpoints::serve(server, &request).unwrap_or_else(respond::not_found));
+        }
         let known = crate::endpoints::discovery::knows(server, path);
         return Ok(if known {
             respond::error(&respond::no_method(), request.media)

@@ -30,7 +30,14 @@ pub(crate) fn object(
     ty: &'static Type,
     strict: &mut Vec<StrictError>,
 ) -> Result<(), CodecError> {
-    Conform { strict }.message(map, ty, &Path::ROOT)
+    // An empty list of managers is a request of its own: to forget them.
+    let managers = map.get("metadata").and_then(|meta| meta.get("managedFields"));
+    let forget = managers.and_then(Value::as_array).is_some_and(Vec::is_empty);
+    Conform { strict }.message(map, ty, &Path::ROOT)?;
+    if let (true, Some(Value::Object(meta))) = (forget, map.get_mut("metadata")) {
+        meta.insert("managedFields".to_owned(), Value::Array(Vec::new()));
+    }
+    Ok(())
 }
 
 /// Whether a field's value is one that is not written.

@@ -168,6 +168,14 @@ pub(super) fn daemon_set_update(new: &mut Object, old: &Object) {
     new.set_annotation(TEMPLATE_GENERATION, &now.to_string());
 }
 
+/// The template's generation is the spec's.
+pub(super) fn daemon_set_status(new: &mut Object, old: &Object) {
+    if let Some(generation) = old.annotation(TEMPLATE_GENERATION) {
+        let generation = generation.to_owned();
+        new.set_annotation(TEMPLATE_GENERATION, &generation);
+    }
+}
+
 /// A job selects its pods by its own uid, unless told otherwise.
 pub(super) fn job_create(object: &mut Object) {
     if object.at("spec.manualSelector").and_then(Value::as_bool) == Some(true) {
@@ -223,32 +231,26 @@ pub(super) fn csr_update(new: &mut Object, old: &Object) {
     copy(new, old, "spec");
 }
 
-/// The status subresource does not approve or deny.
+/// The status subresource does not approve or deny: where as many decisions are there as before, they
+/// stay as they were; where not, validation says so.
 pub(super) fn csr_status(new: &mut Object, old: &Object) {
-    let decides =
-        |c: &Value| matches!(c.get("type").and_then(Value::as_str), Some("Approved" | "Denied"));
-    let before: Vec<Value> = old
-        .at("status.conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|c| decides(c))
-        .cloned()
-        .collect();
-    let kept: Vec<Value> = new
-        .at("status.conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|c| !decides(c) || before.contains(c))
-        .cloned()
-        .collect();
-    let missing: Vec<Value> = before.into_iter().filter(|c| !kept.contains(c)).collect();
-    let all: Vec<Value> = missing.into_iter().chain(kept).collect();
-    if all.is_empty() {
-        new.map_mut("status").remove("conditions");
-    } else {
-        set(new, "status", "conditions", all.into());
+    let conditions = |object: &Object| {
+        object.at("status.conditions").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let (mut now, was) = (conditions(new), conditions(old));
+    for kind in ["Approved", "Denied"] {
+        let of = |c: &&Value| c.get("type").and_then(Value::as_str) == Some(kind);
+        let before: Vec<Value> = was.iter().filter(of).cloned().collect();
+        let places: Vec<usize> =
+            (0..now.len()).filter(|at| now.get(*at).is_some_and(|c| of(&c))).collect();
+        if places.len() == before.len() {
+            for (at, condition) in places.into_iter().zip(before) {
+                now[at] = condition;
+            }
+        }
+    }
+    if !now.is_empty() {
+        set(new, "status", "conditions", now.into());
     }
 }
 

@@ -47,10 +47,10 @@ pub(super) static ROWS: &[Strategy] = &[
     row(ADMISSION, "ValidatingAdmissionPolicy").status().generation(SPEC).status_meta(Kept).conditional(),
     row(ADMISSION, "ValidatingAdmissionPolicyBinding").generation(SPEC).conditional(),
     row(ADMISSION, "ValidatingWebhookConfiguration").generation(On(&["webhooks"])).conditional(),
-    row("apiextensions.k8s.io", "CustomResourceDefinition").status().generation(SPEC).status_meta(Kept).conditional()
+    row("apiextensions.k8s.io", "CustomResourceDefinition").status().generation(SPEC).conditional()
         .on_create(fields::definition_create).on_update(fields::definition_update),
     row("apiregistration.k8s.io", "APIService").status().status_meta(Kept).conditional(),
-    row(APPS, "DaemonSet").status().generation(SPEC).on_create(fields::daemon_set_create).on_update(fields::daemon_set_update),
+    row(APPS, "DaemonSet").status().generation(SPEC).on_create(fields::daemon_set_create).on_update(fields::daemon_set_update).on_status(fields::daemon_set_status),
     row(APPS, "Deployment").status().generation(On(&["spec", "metadata.annotations"])).status_meta(Labels),
     row(APPS, "ReplicaSet").status().generation(SPEC),
     row(APPS, "StatefulSet").status().generation(SPEC),

@@ -251,7 +251,7 @@ fn failure_policy(spec: &At<'_>, at: &At<'_>, f: &mut Faults) {
 }
 
 /// Invalid without a value in the message.
-fn no_value(at: &At<'_>, why: &str, f: &mut Faults) {
+pub(super) fn no_value(at: &At<'_>, why: &str, f: &mut Faults) {
     f.push(crate::Cause::new(
         crate::CauseReason::Invalid,
         at.path(),
@@ -347,39 +347,10 @@ fn success_policy(spec: &At<'_>, at: &At<'_>, f: &mut Faults) {
 }
 
 /// How many indexes `0,2-4` names.
-fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     let (mut last, mut total) = (None, 0);
-    for interval in text.split(',').filter(|_| !text.is_empty()) {
-        let mut parts = interval.split('-');
-        let (first, second, third) = (parts.next().unwrap_or(""), parts.next(), parts.next());
-        if third.is_some() {
-            return Err(format!(
-                "the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'",
-                names::quote(interval)
-            ));
-        }
-        let read = |t: &str| {
-            t.parse::<i64>().map_err(|_| {
-                format!("cannot convert string to integer for index: {}", names::quote(t))
-            })
-        };
-        let x = read(first)?;
-        if x >= completions {
-            return Err(format!("too large index: {}", names::quote(first)));
-        }
-        let y = match second {
-            Some(text) => {
-                let y = read(text)?;
-                if y >= completions {
-                    return Err(format!("too large index: {}", names::quote(text)));
-                }
-                if x >= y {
-                    return Err(format!("non-increasing order, previous: {x}, current: {y}"));
-                }
-                y
-            }
-            None => x,
-        };
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (x, y) = interval(part, completions)?;
         if let Some(last) = last.filter(|l| *l >= x) {
             return Err(format!("non-increasing order, previous: {last}, current: {x}"));
         }
@@ -387,6 +358,33 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
         last = Some(y);
     }
     Ok(total)
+}
+
+/// `3`, or `2-4`.
+pub(super) fn interval(text: &str, completions: i64) -> Result<(i64, i64), String> {
+    let mut parts = text.split('-');
+    let (first, second, third) = (parts.next().unwrap_or(""), parts.next(), parts.next());
+    if third.is_some() {
+        return Err(format!(
+            "the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'",
+            names::quote(text)
+        ));
+    }
+    let read = |text: &str| {
+        let number: i64 = text.parse().map_err(|_| {
+            format!("cannot convert string to integer for index: {}", names::quote(text))
+        })?;
+        if number >= completions {
+            return Err(format!("too large index: {}", names::quote(text)));
+        }
+        Ok(number)
+    };
+    let x = read(first)?;
+    let y = second.map_or(Ok(x), read)?;
+    if second.is_some() && x >= y {
+        return Err(format!("non-increasing order, previous: {x}, current: {y}"));
+    }
+    Ok((x, y))
 }
 
 pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
@@ -452,107 +450,6 @@ fn template_update(spec: &At<'_>, was: &At<'_>, _new: &At<'_>, old: &At<'_>, f: 
         } else {
             template.invalid_struct(f, "PodTemplateSpec", IMMUTABLE);
         }
-    }
-}
-
-fn is_true(status: &At<'_>, kind: &str) -> bool {
-    status
-        .get("conditions")
-        .items()
-        .any(|c| c.get("type").text() == kind && c.get("status").text() == "True")
-}
-
-pub(super) fn job_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let (status, was) = (new.get("status"), old.get("status"));
-    for field in ["active", "succeeded", "failed", "ready", "terminating"] {
-        status.get(field).non_negative(f);
-    }
-    let (complete, failed) = (is_true(&status, "Complete"), is_true(&status, "Failed"));
-    let (target, met) = (is_true(&status, "FailureTarget"), is_true(&status, "SuccessCriteriaMet"));
-    let finished = complete || failed;
-    let conditions = status.get("conditions");
-    let (start, end) = (status.get("startTime"), status.get("completionTime"));
-    let changed = status.value != was.value;
-    if changed {
-        let faults = [
-            (complete && failed, "cannot set Complete=True and Failed=true conditions"),
-            (complete && target, "cannot set Complete=True and FailureTarget=true conditions"),
-        ];
-        for (wrong, why) in faults {
-            if wrong {
-                no_value(&conditions, why, f);
-            }
-        }
-        if end.is_set() && !complete {
-            end.invalid(f, "cannot set completionTime when there is no Complete=True condition");
-        }
-        if !end.is_set() && complete {
-            end.required(f, "completionTime is required for Complete jobs");
-        }
-        if let (Some(a), Some(b)) =
-            (crate::clock::parse_time(start.text()), crate::clock::parse_time(end.text()))
-            && b < a
-        {
-            end.invalid(f, "must be equal to or after `startTime`");
-        }
-        if failed && !target {
-            no_value(
-                &conditions,
-                "cannot set Failed=True condition without the FailureTarget=true condition",
-                f,
-            );
-        }
-        if complete && !met {
-            no_value(
-                &conditions,
-                "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
-                f,
-            );
-        }
-        if finished && status.get("active").number() > 0 {
-            status.get("active").invalid(f, "active>0 is invalid for finished job");
-        }
-        if finished && !start.is_set() {
-            start.required(f, "startTime is required for finished job");
-        }
-        if finished && status.get("terminating").number() > 0 {
-            status.get("terminating").invalid(f, "terminating>0 is invalid for finished job");
-        }
-        let ready = status.get("ready");
-        if ready.number() > status.get("active").number() {
-            ready.invalid(f, "cannot set more ready pods than active");
-        }
-    }
-    if met && failed {
-        no_value(&conditions, "cannot set SuccessCriteriaMet=True and Failed=true conditions", f);
-    }
-    if met && target {
-        no_value(
-            &conditions,
-            "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
-            f,
-        );
-    }
-    for kind in ["Failed", "Complete", "FailureTarget"] {
-        if is_true(&was, kind) && !is_true(&status, kind) {
-            no_value(&conditions, &format!("cannot disable the terminal {kind}=True condition"), f);
-        }
-    }
-    for field in ["failed", "succeeded"] {
-        let at = status.get(field);
-        if at.number() < was.get(field).number() {
-            at.invalid_as(f, at.number(), &format!("cannot decrease the {field} counter"));
-        }
-    }
-    if end.is_set()
-        && was.get("completionTime").is_set()
-        && end.value != was.get("completionTime").value
-    {
-        end.invalid(f, IMMUTABLE);
-    }
-    let had = was.get("startTime");
-    if had.is_set() && had.value != start.value && !new.get("spec.suspend").is_true() {
-        start.invalid(f, "field is immutable for unsuspended job once set");
     }
 }
 

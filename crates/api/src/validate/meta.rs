@@ -147,10 +147,22 @@ fn owners_shown(list: &At<'_>) -> String {
 /// What the older kinds ask of finalizers besides.
 pub(super) fn standard_finalizers(root: &At<'_>, f: &mut Faults) {
     for item in root.get("metadata.finalizers").items() {
-        let text = item.text();
-        if !text.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&text) {
-            item.invalid(f, "name is neither a standard finalizer name nor is it fully qualified");
-        }
+        standard_finalizer(&item, f);
+    }
+}
+
+/// The finalizers that a namespace has in its spec.
+pub(super) fn namespace_finalizers(root: &At<'_>, f: &mut Faults) {
+    for item in root.get("spec.finalizers").items() {
+        item.qualified(f);
+        standard_finalizer(&item, f);
+    }
+}
+
+fn standard_finalizer(item: &At<'_>, f: &mut Faults) {
+    let text = item.text();
+    if !text.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&text) {
+        item.invalid(f, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 

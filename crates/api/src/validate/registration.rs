@@ -278,6 +278,53 @@ fn conditions(list: &At<'_>, f: &mut Faults) {
     }
 }
 
+/// A signed certificate: PEM blocks of certificates and nothing else. What was stored stays good.
+fn certificate(at: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    use base64::Engine as _;
+    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
+    let Some(bytes) = decode(at.text()).filter(|b| !b.is_empty() && at.text() != old.text()) else {
+        return;
+    };
+    let why = match pem_blocks(&String::from_utf8_lossy(&bytes)) {
+        Err(why) => why,
+        Ok(0) => "must contain at least one CERTIFICATE PEM block".to_owned(),
+        Ok(_) => return,
+    };
+    at.invalid_as(f, "<certificate data>", &why);
+}
+
+/// How many certificates a PEM text has.
+fn pem_blocks(text: &str) -> Result<usize, String> {
+    use base64::Engine as _;
+    const BEGIN: &str = "-----BEGIN ";
+    let (mut blocks, mut rest) = (0, text);
+    while let Some(at) = rest.find(BEGIN) {
+        rest = &rest[at + BEGIN.len()..];
+        let Some((name, body)) = rest.split_once("-----") else { break };
+        let Some((body, after)) = body.split_once(&format!("-----END {name}-----")) else {
+            continue;
+        };
+        if name != "CERTIFICATE" {
+            return Err(format!(
+                "only CERTIFICATE PEM blocks are allowed, found {}",
+                names::quote(name)
+            ));
+        }
+        if body.contains(':') {
+            return Err("no PEM block headers are permitted".to_owned());
+        }
+        let packed: String = body.split_whitespace().collect();
+        let Ok(der) = base64::engine::general_purpose::STANDARD.decode(packed) else { continue };
+        // A certificate is a sequence; whether it is a good one is the signer's business.
+        if der.first() != Some(&0x30) {
+            return Err("x509: malformed certificate".to_owned());
+        }
+        blocks += 1;
+        rest = after;
+    }
+    Ok(blocks)
+}
+
 /// How many conditions of a type an object has, and whether they are the same as another's.
 fn of_type(root: &At<'_>, kind: &str) -> Vec<serde_json::Value> {
     let list = root.get("status.conditions");
@@ -287,6 +334,7 @@ fn of_type(root: &At<'_>, kind: &str) -> Vec<serde_json::Value> {
 /// What may change where: approval conditions by `approval`, the certificate by `status`.
 fn request_update(new: &At<'_>, old: &At<'_>, approving: bool, signing: bool, f: &mut Faults) {
     signing_request(new, f);
+    certificate(&new.get("status.certificate"), &old.get("status.certificate"), f);
     let conditions = new.get("status.conditions");
     for kind in ["Approved", "Denied", "Failed"] {
         let (now, was) = (of_type(new, kind), of_type(old, kind));

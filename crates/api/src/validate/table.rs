@@ -3,8 +3,8 @@
 use super::at::{At, Faults};
 use super::meta::NameRule;
 use super::{
-    admission, autoscaling, batch, beta, config, devices, flow, network, pod, pod_update, policy,
-    rbac, registration, service, storage, workloads,
+    admission, autoscaling, batch, beta, config, devices, flow, job_status, network, pod,
+    pod_update, policy, rbac, registration, service, storage, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -108,7 +108,7 @@ static ROWS: &[Rules] = &[
     row("autoscaling", "HorizontalPodAutoscaler", autoscaling::autoscaler)
         .update(|new, _, f| autoscaling::autoscaler(new, f)).status(autoscaling::autoscaler_status),
     row(BATCH, "CronJob", batch::cron_job).update(batch::cron_job_update),
-    row(BATCH, "Job", batch::job).update(batch::job_update).status(batch::job_status),
+    row(BATCH, "Job", batch::job).update(batch::job_update).status(job_status::job_status),
     row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).name(path_segment)
         .update(registration::signing_request_update).status(registration::signing_request_status),
     row("coordination.k8s.io", "Lease", policy::lease).update(|new, _, f| policy::lease(new, f)),

@@ -119,7 +119,7 @@ fn not_more(status: &At<'_>, fields: &[&str], than: &str, why: &str, f: &mut Fau
     for field in fields {
         let at = status.get(field);
         if at.number() > limit {
-            at.invalid(f, why);
+            at.invalid_as(f, at.number(), why);
         }
     }
 }

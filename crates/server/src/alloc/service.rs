@@ -36,6 +36,8 @@ struct Held {
     free_ips: Vec<IpAddr>,
     free_ports: Vec<u16>,
     dry: bool,
+    /// The port that a dry run named last.
+    dry_port: i64,
     done: bool,
 }
 
@@ -93,6 +95,7 @@ impl Allocator for Services {
                 free_ips: Vec::new(),
                 free_ports: Vec::new(),
                 dry: dry_run,
+                dry_port: 32_768,
                 done: false,
             };
             let service = (new.namespace().to_owned(), name.clone());
@@ -166,6 +169,11 @@ impl Held {
     }
 
     fn take_any(&mut self) -> Result<i64, PortError> {
+        if self.dry {
+            // Nothing is taken on a dry run, so the answer names ports that nobody can have.
+            self.dry_port += 1;
+            return Ok(self.dry_port);
+        }
         let port = self.ports.take_any()?;
         self.taken_ports.push(port);
         Ok(port.into())

@@ -62,6 +62,19 @@ pub fn error(error: &ApiError, media: Media) -> Reply {
     reply
 }
 
+/// A warning that comes before those that are there.
+pub fn warn_first(reply: &mut Reply, warning: &String) {
+    let others: Vec<HeaderValue> = match reply.headers_mut().entry(header::WARNING) {
+        header::Entry::Occupied(entry) => entry.remove_entry_mult().1.collect(),
+        header::Entry::Vacant(_) => Vec::new(),
+    };
+    warn(reply, std::slice::from_ref(warning));
+    let first = reply.headers().get(header::WARNING).cloned();
+    for other in others.into_iter().filter(|other| Some(other) != first.as_ref()) {
+        reply.headers_mut().append(header::WARNING, other);
+    }
+}
+
 /// `Warning` headers, each text once, as upstream escapes them.
 pub fn warn(reply: &mut Reply, warnings: &[String]) {
     let mut seen: Vec<&String> = Vec::new();

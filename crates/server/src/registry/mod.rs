@@ -34,7 +34,26 @@ use crate::subresource;
 
 /// Serves a request for a resource.
 pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
-    let Some(mut target) = resolve(server, &request)? else { return Ok(respond::not_found()) };
+    let Some(target) = resolve(server, &request)? else { return Ok(respond::not_found()) };
+    let warning = match &target.custom {
+        Some(custom) => custom.version().warning.clone(),
+        None => target.kind.deprecation().filter(|_| target.kind.is_stored()),
+    };
+    let Some(warning) = warning else { return route(server, request, target).await };
+    // It goes with every answer, errors included, and comes before other warnings.
+    let media = request.media;
+    let mut reply =
+        route(server, request, target).await.unwrap_or_else(|error| respond::error(&error, media));
+    respond::warn_first(&mut reply, &warning);
+    Ok(reply)
+}
+
+/// To a subresource, or to a verb of the kind itself.
+async fn route(
+    server: &Arc<Server>,
+    request: Request,
+    mut target: Target,
+) -> Result<Reply, ApiError> {
     let (kind, info) = (target.kind, &request.info);
     if !info.subresource.is_empty() {
         let Some(sub) = kind.subresource(&info.subresource) else {
@@ -50,25 +69,15 @@ pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiE
         target.sub = sub.name.to_owned();
         return subresource::serve(server, request, target, sub).await;
     }
+    if !kind.is_stored() && !kind.verbs.contains(Verb::Get) && !info.name.is_empty() {
+        return Err(respond::no_resource());
+    }
     let verb = allowed(main_verb(&request, kind))?;
     if !kind.is_stored() {
         return subresource::virtual_kind(server, request, target).await;
     }
     accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
-    let warning = match &target.custom {
-        Some(custom) => custom.version().warning.clone(),
-        None => kind.deprecation(),
-    };
-    let Some(warning) = warning else {
-        return dispatch(server, request, target, verb).await;
-    };
-    // It goes with every answer, errors included.
-    let media = request.media;
-    let mut reply = dispatch(server, request, target, verb)
-        .await
-        .unwrap_or_else(|error| respond::error(&error, media));
-    respond::warn(&mut reply, &[warning]);
-    Ok(reply)
+    dispatch(server, request, target, verb).await
 }
 
 async fn dispatch(

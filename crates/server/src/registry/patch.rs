@@ -63,6 +63,26 @@ impl Patch {
         Ok(Self { kind, document, validation: options.validation, force: options.force })
     }
 
+    /// The fields that the patch reaches into, as a document of maps.
+    pub fn touched(&self) -> Value {
+        let Value::Array(operations) = &self.document else { return self.document.clone() };
+        let mut root = Value::Object(api::Map::new());
+        let paths = operations.iter().flat_map(|operation| {
+            let path = operation.get("path").and_then(Value::as_str);
+            path.into_iter().chain(operation.get("from").and_then(Value::as_str))
+        });
+        for path in paths {
+            let mut at = &mut root;
+            let parts: Vec<&str> = path.split('/').skip(1).collect();
+            for part in parts.iter().take(parts.len().saturating_sub(1)) {
+                let part = part.replace("~1", "/").replace("~0", "~");
+                let Value::Object(map) = at else { break };
+                at = map.entry(part).or_insert_with(|| Value::Object(api::Map::new()));
+            }
+        }
+        root
+    }
+
     /// The outcome on an object of a type, with complaints about unknown fields.
     fn outcome(&self, target: &Target, live: &Object) -> Result<Object, ApiError> {
         let patched = match self.kind {
@@ -152,7 +172,7 @@ pub async fn patch_object(
             if live.is_none() && target.kind.namespaced {
                 applied.set_meta("namespace", target.namespace.as_str());
             }
-            let mut object = conformed(target, applied)?.object;
+            let mut object = conformed(target, patch, applied)?.object;
             api::default::apply(target.kind, &mut object);
             Ok(object)
         };
@@ -166,21 +186,21 @@ pub async fn patch_object(
                 return Ok(live.clone());
             }
             let patched = patch.outcome(target, live)?;
-            same_type(target, &patched)?;
+            same_type(target, patch, &patched)?;
             let before = patched.clone();
-            let decoded = conformed(target, patched)?;
+            let decoded = conformed(target, patch, patched)?;
             let strict: Vec<String> = decoded.strict.iter().map(ToString::to_string).collect();
             match patch.validation {
                 FieldValidation::Strict if !strict.is_empty() => {
                     let detail = decoded.strict_error().unwrap_or_default();
-                    let cause = Cause::invalid("patch", &shown(target, &before), &detail);
-                    return Err(ApiError::invalid("", "", "", vec![cause]));
+                    return Err(unfit(target, patch, &before, &detail));
                 }
                 FieldValidation::Ignore => note(Vec::new()),
                 _ => note(strict),
             }
             let mut object = decoded.object;
-            super::update::match_url(target, &mut object)?;
+            super::update::match_name(target, &object)?;
+            super::create::match_namespace(target, &mut object)?;
             if target.custom.is_none() {
                 object.set_type(live.api_version(), live.kind());
                 api::default::apply(target.kind, &mut object);
@@ -196,43 +216,72 @@ pub async fn patch_object(
 }
 
 /// A patch's outcome in the form it would be written back in.
-fn conformed(target: &Target, object: Object) -> Result<codec::Decoded, ApiError> {
+fn conformed(target: &Target, patch: &Patch, object: Object) -> Result<codec::Decoded, ApiError> {
     let before = object.clone();
     let Some(ty) = target.kind.schema() else {
         let mut object = object;
         let unknown = match &target.custom {
-            Some(custom) => custom.conform(&mut object).map_err(|why| {
-                let cause = Cause::invalid("patch", &shown(target, &before), &why);
-                ApiError::invalid("", "", "", vec![cause])
-            })?,
+            Some(custom) => {
+                custom.conform(&mut object).map_err(|why| unfit(target, patch, &before, &why))?
+            }
             None => Vec::new(),
         };
         let strict = unknown.into_iter().map(codec::StrictError::Unknown).collect();
         return Ok(codec::Decoded { object, strict });
     };
     conform::decode(object, ty).map_err(|error| {
-        let cause = Cause::invalid("patch", &shown(target, &before), &error.to_string());
-        ApiError::invalid("", "", "", vec![cause])
+        let mut why = error.to_string();
+        if patch.kind == PatchKind::Strategic {
+            why = patch::misfit(&Value::Object(before.0.clone()), ty).unwrap_or(why);
+        }
+        unfit(target, patch, &before, &why)
     })
 }
 
-/// A patched document, as errors quote it.
-fn shown(target: &Target, object: &Object) -> Value {
-    crate::codec::patched_text(object, target.kind.schema()).into()
+/// A patch whose outcome is no object of its type: errors quote the outcome, or the patch itself where
+/// that is merged into the typed object.
+fn unfit(target: &Target, patch: &Patch, object: &Object, why: &str) -> ApiError {
+    let shown = match patch.kind {
+        PatchKind::Strategic => patch::print_go(&patch.document),
+        _ => crate::codec::patched_text(object, target.kind.schema(), &patch.touched()),
+    };
+    let cause = Cause::invalid("patch", &shown.into(), why);
+    ApiError::invalid("", "", "", vec![cause])
 }
 
-/// A patch must leave a kind and version that there are.
-fn same_type(target: &Target, object: &Object) -> Result<(), ApiError> {
+/// A patch must leave a kind and version that there are, and that a request's kind can be made of.
+fn same_type(target: &Target, patch: &Patch, object: &Object) -> Result<(), ApiError> {
     let (kind, api_version) = (object.kind(), object.api_version());
-    let known = kind.is_empty() || api::kinds::of_object(api_version, kind).is_some();
-    if known || target.custom.is_some() {
+    let same = kind == target.kind.kind && api_version == target.kind.api_version();
+    if kind.is_empty() || same || target.custom.is_some() {
         return Ok(());
     }
-    let why = format!(
-        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-    );
-    let cause = Cause::invalid("patch", &shown(target, object), &why);
-    Err(ApiError::invalid("", "", "", vec![cause]))
+    let why = match api::kinds::of_object(api_version, kind) {
+        Some(other) if other.group == target.kind.group && kind == target.kind.kind => {
+            return Ok(());
+        }
+        Some(other) => {
+            let fault = other.schema().and_then(|ty| conform::decode(object.clone(), ty).err());
+            fault.map_or_else(
+                || {
+                    let package = if target.kind.group.is_empty() {
+                        "core"
+                    } else {
+                        target.kind.group.split('.').next().unwrap_or("core")
+                    };
+                    format!(
+                        "converting ({}.{kind}) to ({package}.{}): unknown conversion",
+                        other.version, target.kind.kind
+                    )
+                },
+                |error| error.to_string(),
+            )
+        }
+        None => format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
+    };
+    Err(unfit(target, patch, object, &why))
 }
 
 /// The applied configuration, checked against the URL.
@@ -273,7 +322,6 @@ fn apply_config(
                 "namespace in URL does not match namespace in apply patch",
             ));
         }
-        config.set_meta("namespace", target.namespace.as_str());
     }
     if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) =
         (target.kind.schema(), patch.validation)

@@ -56,6 +56,22 @@ pub async fn serve(
 
 /// Checks the body's name and namespace against the URL's.
 pub fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
+    match_name(target, object)?;
+    let namespace = object.namespace();
+    if target.kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            target.namespace
+        )));
+    }
+    if target.kind.namespaced {
+        object.set_meta("namespace", target.namespace.as_str());
+    }
+    Ok(())
+}
+
+/// Checks an object's name against the URL's.
+pub fn match_name(target: &Target, object: &Object) -> Result<(), ApiError> {
     let (name, url) = (object.name(), target.name.as_str());
     if name.is_empty() {
         return Err(ApiError::bad_request(format!(
@@ -66,16 +82,6 @@ pub fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({url})"
         )));
-    }
-    let namespace = object.namespace();
-    if target.kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
-            target.namespace
-        )));
-    }
-    if target.kind.namespaced {
-        object.set_meta("namespace", target.namespace.as_str());
     }
     Ok(())
 }
@@ -166,8 +172,8 @@ async fn round(
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
         let causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
-            Some(part @ ("ephemeralcontainers" | "resize")) => {
-                api::validate::pod_part(kind, &mut new, &mut old, part)
+            Some(part @ ("ephemeralcontainers" | "resize" | "finalize")) => {
+                api::validate::part_update(kind, &mut new, &mut old, part)
             }
             other => super::faults::update(ctx, target, &mut new, &mut old, other)?,
         };
@@ -229,8 +235,21 @@ fn uid_conflict(target: &Target, wanted: &str, found: &str) -> ApiError {
     };
     target.conflict(&format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
-        target.kind.plural
+        storage_prefix(target.kind.plural)
     ))
+}
+
+/// What upstream's store calls a resource, where that is not its name.
+fn storage_prefix(plural: &str) -> &str {
+    const OTHERS: [(&str, &str); 6] = [
+        ("replicationcontrollers", "controllers"),
+        ("endpoints", "services/endpoints"),
+        ("services", "services/specs"),
+        ("nodes", "minions"),
+        ("ingresses", "ingress"),
+        ("podsecuritypolicies", "podsecuritypolicy"),
+    ];
+    OTHERS.iter().find(|(name, _)| *name == plural).map_or(plural, |(_, prefix)| prefix)
 }
 
 fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), ApiError> {

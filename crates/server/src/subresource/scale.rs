@@ -228,7 +228,7 @@ impl Wanted {
             _ => patch::merge_patch(live, &patch.document)?,
         };
         let Some(ty) = ty else { return Ok(patched) };
-        let shown = codec::patched_text(&patched, Some(ty));
+        let shown = codec::patched_text(&patched, Some(ty), &patch.touched());
         conform::decode(patched, ty).map(|d| d.object).map_err(|error| {
             let cause = Cause::invalid("patch", &shown.into(), &error.to_string());
             ApiError::invalid("", "", "", vec![cause])
