@@ -13,6 +13,9 @@ use network::cidr::Cidr;
 use crate::args::{ApiServer, Component, ControllerManager, Kubelet, NodeFlags, Proxy, Serving};
 use crate::process::{hostname, until_signal};
 
+/// The administrator's kubeconfig, in the data directory.
+const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
+
 /// A part's way to the API server, with what every part is given.
 struct Hands {
     client: Client,
@@ -72,11 +75,12 @@ pub fn api_config(serving: &Serving, cluster_cidr: &str) -> server::Config {
         feature_gates: serving.feature_gates.clone(),
         cluster_domain: serving.cluster_domain.clone(),
         tls_san: serving.tls_san.clone(),
+        admin_kubeconfig: Some(serving.data_dir.join(ADMIN_KUBECONFIG)),
         ..server::Config::default()
     }
 }
 
-/// Opens the store, starts the API server over it and writes the administrator's kubeconfig.
+/// Opens the store and starts the API server over it.
 pub async fn start_api(
     config: server::Config,
     clock: &Clock,
@@ -94,8 +98,6 @@ pub async fn start_api(
             return Err(error.into());
         }
     };
-    let path = data_dir.join("admin.kubeconfig");
-    running.pki.write_kubeconfig(&path, server::pki::Identity::Admin, &running.url())?;
     Ok((running, store))
 }
 
@@ -105,7 +107,7 @@ pub fn announce(began: Instant, running: &server::Running, data_dir: &Path) {
         "isopod is ready after {:.0} ms at {} (kubeconfig {})",
         began.elapsed().as_secs_f64() * 1000.0,
         running.url(),
-        data_dir.join("admin.kubeconfig").display()
+        data_dir.join(ADMIN_KUBECONFIG).display()
     );
 }
 

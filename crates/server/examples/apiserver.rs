@@ -35,9 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let shutdown = Shutdown::new();
     let kubeconfig = config.data_dir.join("admin.kubeconfig");
+    config.admin_kubeconfig = Some(kubeconfig.clone());
     let running =
         server::start(config, store, Clock::system(), Rng::system(), shutdown.clone()).await?;
-    running.pki.write_kubeconfig(&kubeconfig, server::pki::Identity::Admin, &running.url())?;
     println!("{} {}", running.url(), kubeconfig.display());
     tokio::signal::ctrl_c().await?;
     shutdown.cancel();

@@ -33,6 +33,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Who vouches for kubelets' serving certificates; `None`: nobody has to, as upstream.
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Where to write the administrator's kubeconfig, before the first request is answered.
+    pub admin_kubeconfig: Option<PathBuf>,
     /// Further names and addresses in the serving certificate.
     pub tls_san: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl Default for Config {
             feature_gates: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             kubelet_certificate_authority: None,
+            admin_kubeconfig: None,
             tls_san: Vec::new(),
         }
     }

@@ -44,7 +44,7 @@ impl Running {
 
     /// The URL that others reach it at.
     pub fn url(&self) -> String {
-        format!("https://{}", self.advertised)
+        url_of(self.advertised)
     }
 
     /// Waits until it has ended.
@@ -53,6 +53,10 @@ impl Running {
             tracing::error!(%error, "the API server's listener failed");
         }
     }
+}
+
+fn url_of(address: SocketAddr) -> String {
+    format!("https://{address}")
 }
 
 /// How the store of an API server is opened in a directory: objects that an older release wrote get the
@@ -91,6 +95,9 @@ pub async fn start(
     let authority = config.kubelet_certificate_authority.clone().map(Pem::File);
     let tls = Arc::new(pki.server_config().map_err(fault)?);
     let customs = Customs::new(&store);
+    if let Some(path) = &config.admin_kubeconfig {
+        pki.write_kubeconfig(path, Identity::Admin, &url_of(advertised)).map_err(fault)?;
+    }
     let server = Arc::new(Server {
         store,
         clock,
