@@ -3,7 +3,7 @@
 //! Version 3 has a document a group and version; version 2 is one for all. Custom resources have
 //! rows like any other, and bring their schemas. Not here: aggregated APIs, caching.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -66,7 +66,7 @@ pub struct Documents<'a> {
     /// What such schemas of a group and version depend on, for hashes.
     pub revision: &'a dyn Fn(&str, &str) -> String,
     /// Documents of version 2 of other servers, to be part of ours.
-    pub more: &'a [Value],
+    pub more: &'a [Arc<Value>],
 }
 
 /// Documents that every server has.

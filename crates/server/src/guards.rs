@@ -14,6 +14,7 @@ use crate::authn::{Authn, Certificates, ServiceAccounts, TokenFile};
 use crate::authz::Authz;
 use crate::bootstrap::{self, Facts};
 use crate::config::{Config, StartError};
+use crate::endpoints::served::Served;
 use crate::gate::Guards;
 use crate::pki::Pki;
 use crate::tokens::{Signer, Tokens};
@@ -32,6 +33,7 @@ pub struct Assembled {
 /// that it listens on.
 pub async fn assemble(
     config: &Config,
+    served: &Served,
     store: &Store,
     advertise: SocketAddr,
     clock: &Clock,
@@ -54,6 +56,11 @@ pub async fn assemble(
         service_ip,
         client_ca: pki.ca_cert().to_owned(),
         front_proxy_ca: pki.front_proxy_cert().to_owned(),
+        api_versions: served
+            .all()
+            .iter()
+            .map(|kind| (kind.group.to_owned(), kind.version.to_owned()))
+            .collect(),
     };
     bootstrap::run(store, &facts, clock, rng)
         .await

@@ -5,6 +5,7 @@
 //! (`api`).
 
 pub mod admission;
+pub mod aggregate;
 pub mod alloc;
 pub mod authn;
 pub mod authz;

@@ -12,6 +12,7 @@ use client::Shutdown;
 use http::request::Parts;
 use store::{ResourceCache, Store};
 
+use crate::aggregate::Aggregator;
 use crate::config::Config;
 use crate::custom::{Custom, Customs};
 use crate::edge::Media;
@@ -38,6 +39,8 @@ pub struct Server {
     pub customs: Customs,
     /// How many requests run at once.
     pub flow: FlowControl,
+    /// Versions that other servers answer for.
+    pub aggregator: Aggregator,
     /// How it was started.
     pub config: Config,
     /// The way to kubelets, pods and services.

@@ -11,6 +11,7 @@ use http::request::Parts;
 use prometheus::{HistogramVec, IntCounterVec, register_histogram_vec, register_int_counter_vec};
 use rustls::pki_types::CertificateDer;
 
+use crate::aggregate;
 use crate::authz::forbidden;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{accept, gzip};
@@ -159,6 +160,9 @@ pub fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), ApiErro
 
 /// To the registry or to one of the other endpoints.
 async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
+    if let Some((remote, available)) = server.aggregator.find(&request.info.path) {
+        return aggregate::serve(server, request, &remote, available).await;
+    }
     if request.info.is_resource {
         return registry::serve(server, request).await;
     }
@@ -179,5 +183,9 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
             respond::not_found()
         });
     }
+    let request = match aggregate::serve_document(server, request).await {
+        Ok(reply) => return reply,
+        Err(request) => request,
+    };
     Ok(endpoints::serve(server, &request).unwrap_or_else(respond::not_found))
 }

@@ -13,6 +13,7 @@ use client::{Client, Shutdown};
 use store::Store;
 use tokio::task::JoinHandle;
 
+use crate::aggregate::{self, Aggregator};
 use crate::config::{Config, StartError};
 use crate::custom::{self, Customs};
 use crate::edge::listen;
@@ -84,7 +85,8 @@ pub async fn start(
     let advertise = config.advertise_address.unwrap_or_else(|| reachable(config.bind_address));
     config.advertise_address = Some(advertise);
     let advertised = SocketAddr::new(advertise, address.port());
-    let assembled = guards::assemble(&config, &store, advertised, &clock, &rng, &shutdown).await?;
+    let assembled =
+        guards::assemble(&config, &served, &store, advertised, &clock, &rng, &shutdown).await?;
     let pki = assembled.pki;
     let fault = |error: crate::pki::PkiError| StartError::Pki(error.to_string());
     let identity = pki.identity(&Identity::KubeletClient).map_err(fault)?;
@@ -106,6 +108,7 @@ pub async fn start(
         served,
         customs,
         flow: FlowControl::default(),
+        aggregator: Aggregator::new(pki.clone()),
         config,
         upstream: Upstream::new(Some(pair), authority),
         shutdown: shutdown.clone(),
@@ -113,6 +116,7 @@ pub async fn start(
     });
     server.ready.store(true, Ordering::Release);
     tokio::spawn(custom::controller::run(server.clone()));
+    tokio::spawn(aggregate::controller::run(server.clone()));
     let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));
     Ok(Running { address, advertised, pki, server, task })
 }

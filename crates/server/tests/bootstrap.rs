@@ -51,6 +51,7 @@ async fn a_fresh_cluster_holds_what_upstream_holds() {
         service_ip: [10, 97, 0, 1].into(),
         client_ca: String::new(),
         front_proxy_ca: String::new(),
+        api_versions: Vec::new(),
     };
     bootstrap::run(&store, &facts, &Clock::system(), &Rng::seeded(1)).await.expect("written");
     let text = std::fs::read_to_string(dir.join("auth.jsonl")).expect("readable");

@@ -21,6 +21,8 @@ pub struct Facts {
     pub client_ca: String,
     /// PEM of the authority that signs the front proxy's certificate.
     pub front_proxy_ca: String,
+    /// The groups and versions that are served.
+    pub api_versions: Vec<(String, String)>,
 }
 
 fn object(api_version: &str, kind: &str, namespace: &str, name: &str, rest: Value) -> Object {

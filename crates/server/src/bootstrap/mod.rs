@@ -58,6 +58,9 @@ pub async fn run(
     wanted.extend(core::once(facts, &now).into_iter().map(keep));
     wanted.push(keep(core::service_address(facts.service_ip)));
     wanted.extend(core::current(facts).into_iter().map(|(o, parts)| (o, Policy::Parts(parts))));
+    let versions: Vec<(&str, &str)> =
+        facts.api_versions.iter().map(|(g, v)| (g.as_str(), v.as_str())).collect();
+    wanted.extend(crate::aggregate::initial(&versions, &now).into_iter().map(keep));
     wanted.extend(flow::objects(&now).into_iter().map(keep));
     wanted.extend(rbac::objects().into_iter().map(|o| (o, Policy::Rbac)));
     let mut writes = Vec::new();
@@ -147,6 +150,7 @@ mod tests {
             service_ip: [10, 43, 0, 1].into(),
             client_ca: "ca".into(),
             front_proxy_ca: "proxy".into(),
+            api_versions: vec![("apps".into(), "v1".into())],
         }
     }
 

@@ -6,6 +6,7 @@ use api::discovery::{self, Group};
 use api::{ApiError, Value};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::aggregate;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Media, accept};
 use crate::server::{Request, Server};
@@ -22,7 +23,7 @@ fn groups(server: &Server) -> Vec<Group> {
             groups.push(group);
         }
     }
-    groups
+    aggregate::merge(server, groups)
 }
 
 /// Serves a discovery document; `None` for other paths.
@@ -114,6 +115,7 @@ fn root(request: &Request, all: &[Group], core: bool, server: &Server) -> Reply 
     let accept = request.accept();
     if let Some((version, content_type)) = wants_aggregated(&accept) {
         let mut document = discovery::aggregated(&of);
+        aggregate::complete(server, &mut document);
         document["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
         let body = crate::codec::json_line(&document);
         return tagged(request, respond::bytes(StatusCode::OK, content_type, body.clone()), &body);

@@ -6,6 +6,7 @@
 use api::openapi::Documents;
 use http::{HeaderValue, StatusCode, header};
 
+use crate::aggregate;
 use crate::edge::respond::{self, Reply};
 use crate::server::{Request, Server};
 
@@ -16,11 +17,12 @@ const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pro
 
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
+    let (more, more_revision) = aggregate::versions_2(server);
     let documents = Documents {
         kinds: server.served.all(),
         schema: &|_, _| None,
         revision: &|_, _| String::new(),
-        more: &[],
+        more: &more,
     };
     match path {
         "/openapi/v2" => {
@@ -35,7 +37,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
                 return Some(empty(StatusCode::NOT_ACCEPTABLE));
             };
             // Each form has a hash of its own.
-            let hash = documents.hash_of_all(media);
+            let hash = documents.hash_of_all(&format!("{media} {more_revision}"));
             let mut reply = tagged(request, &hash, || {
                 if media == PROTO {
                     documents.v2_proto().into()
@@ -50,8 +52,13 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
         }
         // A slash at the end is another path here.
         "/openapi/v3" if !request.info.path.ends_with('/') => {
-            let hash = documents.hash_of_all("v3");
-            Some(tagged(request, &hash, || crate::codec::json_line(&documents.index())))
+            let revision = aggregate::index_revision(server);
+            let hash = documents.hash_of_all(&format!("v3 {revision}"));
+            Some(tagged(request, &hash, || {
+                let mut index = documents.index();
+                aggregate::index(server, &mut index);
+                crate::codec::json_line(&index)
+            }))
         }
         "/openapi/v3" => Some(empty(StatusCode::NOT_FOUND)),
         _ => {

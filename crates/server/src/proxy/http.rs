@@ -14,7 +14,7 @@ use crate::edge::respond::Reply;
 use crate::server::{Request, RequestBody, Server, Target};
 
 /// Headers of one hop.
-const HOP: [HeaderName; 8] = [
+pub const HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -71,7 +71,8 @@ fn unreachable(error: &client::Error) -> ApiError {
     ApiError::new(Reason::ServiceUnavailable, message)
 }
 
-async fn upgraded(
+/// Joins the connection of an upgrade with one to the backend.
+pub async fn upgraded(
     server: &Arc<Server>,
     request: &mut Request,
     backend: &Client,
@@ -180,7 +181,7 @@ fn first_port(pod: &Object) -> String {
 }
 
 /// One of a service's ready endpoints, for a port by number or name.
-fn endpoint(server: &Server, service: &Object, port: &str) -> Option<(String, String)> {
+pub fn endpoint(server: &Server, service: &Object, port: &str) -> Option<(String, String)> {
     let ports = service.at("spec.ports")?.as_array()?;
     let fits = |p: &&Value| {
         port.is_empty() || p["name"] == port || p["port"].as_u64() == port.parse().ok()
