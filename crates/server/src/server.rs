@@ -263,6 +263,11 @@ impl Target {
         api::convert::convert(object, self.stored, self.kind).map_err(ApiError::internal)
     }
 
+    /// Whether its objects have a protobuf form: custom resources have none.
+    pub fn has_protobuf(&self) -> bool {
+        self.custom.is_none()
+    }
+
     /// An object of the request's version in the stored one.
     pub fn to_stored(&self, object: Object) -> Result<Object, ApiError> {
         if let Some(custom) = &self.custom {

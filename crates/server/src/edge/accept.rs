@@ -150,19 +150,19 @@ pub fn negotiate(header: &str, shapes: bool, protobuf: bool) -> Result<Accept, A
     }
     for clause in clauses(header) {
         let Some(media) = media_of(clause.media) else { continue };
-        if media == Media::Protobuf && !protobuf {
-            continue;
-        }
-        if let Some(shape) = shape_of(&clause, media, shapes) {
-            return Ok(Accept { media, shape });
+        match shape_of(&clause, media, shapes) {
+            // What is made of an object has a protobuf form, though the object has none.
+            Some(Shape::Object) if media == Media::Protobuf && !protobuf => {}
+            Some(shape) => return Ok(Accept { media, shape }),
+            None => {}
         }
     }
     Err(not_acceptable(OBJECTS))
 }
 
 /// Chooses the form of a watch, which has no YAML.
-pub fn negotiate_stream(header: &str) -> Result<Accept, ApiError> {
-    let accept = negotiate(header, true, true)?;
+pub fn negotiate_stream(header: &str, protobuf: bool) -> Result<Accept, ApiError> {
+    let accept = negotiate(header, true, protobuf)?;
     if accept.media == Media::Yaml {
         return Err(not_acceptable(STREAMS));
     }

@@ -37,7 +37,7 @@ pub async fn serve(
     let bytes = body.bytes().await?;
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;
-    let accept = accept::negotiate(&request.accept(), true, true)?;
+    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     let read = ReadOptions::read(&request.params, false)?;
     let selection = Selection::parse(
         target.kind,

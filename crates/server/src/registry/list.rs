@@ -38,7 +38,7 @@ pub async fn serve(
     request: &Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, true)?;
+    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     let options = ReadOptions::read(&request.params, false)?;
     let selection = Selection::parse(
         target.kind,

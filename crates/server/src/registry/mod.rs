@@ -76,7 +76,10 @@ async fn route(
     if !kind.is_stored() {
         return subresource::virtual_kind(server, request, target).await;
     }
-    accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
+    // Custom resources have no routes of their own to gate.
+    if target.custom.is_none() {
+        accept::route(&request.accept(), matches!(verb, Verb::List | Verb::Watch))?;
+    }
     dispatch(server, request, target, verb).await
 }
 
@@ -178,6 +181,6 @@ pub(crate) fn reply_object(
     status: http::StatusCode,
     object: api::Object,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, true)?;
+    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     form::reply(server, request, target, accept, status, object)
 }

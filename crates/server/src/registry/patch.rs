@@ -126,7 +126,7 @@ pub async fn serve(
         return Err(ApiError::new(Reason::UnsupportedMediaType, NO_STRATEGIC));
     }
     let options = WriteOptions::read(&request.params, "PatchOptions", kind == PatchKind::Apply)?;
-    crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
     let bytes = body.bytes().await?;
     let patch = Patch::read(kind, &bytes, &options)?;

@@ -29,7 +29,7 @@ pub async fn serve(
 ) -> Result<Reply, ApiError> {
     let options = WriteOptions::read(&request.params, "UpdateOptions", false)?;
     let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
-    crate::edge::accept::negotiate(&request.accept(), true, true)?;
+    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
     let bytes = body.bytes().await?;
     let decoded = decode::object(&target, &bytes, media, options.validation)?;

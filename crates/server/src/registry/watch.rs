@@ -39,7 +39,7 @@ pub async fn serve(
     target: &Target,
 ) -> Result<Reply, ApiError> {
     let options = ReadOptions::read(&request.params, true)?;
-    let accept = accept::negotiate_stream(&request.accept())?;
+    let accept = accept::negotiate_stream(&request.accept(), target.has_protobuf())?;
     let fields = if target.name.is_empty() || !request.info.field_selector.is_empty() {
         options.field_selector.clone()
     } else {

@@ -55,7 +55,7 @@ impl Written {
         target: &Target,
     ) -> Result<Reply, ApiError> {
         let status = if self.created { StatusCode::CREATED } else { StatusCode::OK };
-        let accept = accept::negotiate(&request.accept(), true, true)?;
+        let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
         match &self.entry {
             Some(entry) => form::reply_entry(server, request, target, accept, status, entry),
             None => form::reply(server, request, target, accept, status, self.object),
