@@ -8,12 +8,26 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::structural::Type;
 use crate::names;
 
 /// Whether a text is of a format. Dashes in a format's name do not count.
 pub fn fits(format: &str, text: &str) -> bool {
     let name = format.replace('-', "");
     FORMATS.iter().find(|(known, _)| *known == name).is_none_or(|(_, check)| check(text))
+}
+
+/// Whether values of a type can have a format; one that is not known says nothing of them.
+pub fn is_known(ty: Type, format: &str) -> bool {
+    match ty {
+        Type::Any | Type::String => {
+            let name = format.replace('-', "");
+            name == "password" || FORMATS.iter().any(|(known, _)| *known == name)
+        }
+        Type::Integer => matches!(format, "int32" | "int64"),
+        Type::Number => matches!(format, "float" | "double"),
+        _ => false,
+    }
 }
 
 type Check = fn(&str) -> bool;

@@ -9,11 +9,13 @@ pub mod conditions;
 pub mod defaulting;
 mod definition;
 pub mod documents;
+pub mod fieldpath;
 mod formats;
 mod jsonpath;
 pub mod lists;
 pub mod prune;
 pub mod structural;
+pub mod validate;
 
 pub use definition::{Conversion, Definition, Scale, Version, by_priority};
 pub use structural::Structural;

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::formats;
+
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -185,6 +187,19 @@ fn texts(map: &Map<String, Value>, key: &str) -> Vec<String> {
     list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
+/// The type by which a node's format is judged.
+pub(super) fn format_type(map: &Map<String, Value>) -> Type {
+    if flag(map, "x-kubernetes-int-or-string") {
+        return Type::Any;
+    }
+    Type::parse(map.get("type").and_then(Value::as_str).unwrap_or(""))
+}
+
+fn known_format(map: &Map<String, Value>) -> String {
+    let format = text(map, "format");
+    if formats::is_known(format_type(map), &format) { format } else { String::new() }
+}
+
 impl Structural {
     /// Reads a schema.
     pub fn parse(schema: &Value) -> Self {
@@ -313,7 +328,7 @@ impl Checks {
         };
         let pattern = Some(text(map, "pattern")).filter(|p| !p.is_empty());
         Some(Box::new(Self {
-            format: text(map, "format"),
+            format: known_format(map),
             pattern: pattern.map(|source| Pattern { source, compiled: OnceLock::new() }),
             maximum: number("maximum"),
             exclusive_maximum: flag(map, "exclusiveMaximum"),

@@ -10,6 +10,7 @@ use super::at::{At, Faults, IMMUTABLE};
 use super::resources;
 use super::{common, placement};
 use crate::names;
+use crate::object::Object;
 use crate::quantity::Quantity;
 
 /// Most bytes that config maps and secrets hold.
@@ -521,3 +522,23 @@ fn limit_rules(
 
 /// Nothing but the metadata is checked.
 pub(super) fn anything(_root: &At<'_>, _f: &mut Faults) {}
+
+/// The rules of definitions are those of `crate::crd`.
+pub(super) fn definition(at: &At<'_>, f: &mut Faults) {
+    if let Some(object) = Object::from_value(at.value.clone()) {
+        f.extend(crate::crd::validate::definition(&object, None));
+    }
+}
+
+pub(super) fn definition_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let (new, old) = (Object::from_value(new.value.clone()), Object::from_value(old.value.clone()));
+    if let Some(object) = new {
+        f.extend(crate::crd::validate::definition(&object, old.as_ref()));
+    }
+}
+
+pub(super) fn definition_status(new: &At<'_>, _: &At<'_>, f: &mut Faults) {
+    if let Some(object) = Object::from_value(new.value.clone()) {
+        crate::crd::validate::status(&object, f);
+    }
+}

@@ -39,7 +39,8 @@ impl Rules {
 
     /// Whether finalizers without a domain are refused: some groups and custom resources take any.
     pub fn standard_finalizers(&self) -> bool {
-        !self.kind.is_empty() && ![ADMISSION, "apiregistration.k8s.io"].contains(&self.group)
+        !self.kind.is_empty()
+            && ![ADMISSION, "apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&self.group)
     }
 
     const fn name(mut self, rule: NameRule) -> Self {
@@ -97,6 +98,8 @@ static ROWS: &[Rules] = &[
     row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::validating_binding)
         .update(|new, _, f| admission::validating_binding(new, f)),
     row(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),
+    row("apiextensions.k8s.io", "CustomResourceDefinition", config::definition).update(config::definition_update)
+        .status(config::definition_status),
     row("apiregistration.k8s.io", "APIService", registration::api_service).name(path_segment)
         .update(|new, _, f| registration::api_service(new, f)),
     row(APPS, "ControllerRevision", workloads::controller_revision).update(workloads::controller_revision_update),

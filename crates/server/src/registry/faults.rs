@@ -5,7 +5,7 @@
 use api::{ApiError, Cause, Object, validate};
 
 use super::write::{self, Context};
-use crate::custom::Part;
+use crate::custom::{DEFINITIONS, Part};
 use crate::server::Target;
 
 /// Of a new object.
@@ -18,8 +18,16 @@ pub fn create(
         ctx.warnings.extend(custom.warnings(object, None));
         return Ok(custom.create_faults(object));
     }
+    if is_definition(target) {
+        ctx.warnings.extend(api::crd::validate::warnings(object, None));
+    }
     let (kind, mut read) = write::validated(target, object)?;
     Ok(validate::create(kind, read.as_mut().unwrap_or(object)))
+}
+
+/// Whether the target is a definition.
+fn is_definition(target: &Target) -> bool {
+    &**target.cache.name() == DEFINITIONS
 }
 
 /// Of a changed object.
@@ -35,6 +43,9 @@ pub fn update(
         ctx.warnings.extend(custom.warnings(new, Some(old)));
         let part = if status { Part::Status } else { Part::Whole };
         return Ok(custom.update_faults(new, old, part));
+    }
+    if is_definition(target) && !status {
+        ctx.warnings.extend(api::crd::validate::warnings(new, Some(old)));
     }
     let (kind, mut read) = write::validated(target, new)?;
     let (_, mut before) = write::validated(target, old)?;
