@@ -108,13 +108,23 @@ async fn guard(
         &*guards.authorizer,
     )?;
     let user = other.unwrap_or(user);
-    let seat = server.flow.admit(&user, &info).await?;
-    check(server, &attributes(&user, &info))?;
-    let params = Params::parse(parts.uri.query().unwrap_or(""));
-    let request = Request { parts, body, info, params, user, media };
-    let reply = route(server, request).await;
-    drop(seat);
-    reply
+    let mut admitted = match server.flow.admit(&user, &info).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return Ok(refused.reply()),
+    };
+    let marks = admitted.marks.take();
+    let reply = match check(server, &attributes(&user, &info)) {
+        Ok(()) => {
+            let params = Params::parse(parts.uri.query().unwrap_or(""));
+            route(server, Request { parts, body, info, params, user, media }).await
+        }
+        Err(error) => Err(error),
+    };
+    drop(admitted);
+    let Some(marks) = marks else { return reply };
+    let mut reply = reply.unwrap_or_else(|error| respond::error(&error, media));
+    marks.put(&mut reply);
+    Ok(reply)
 }
 
 fn authenticate(server: &Server, origin: &Origin, parts: &Parts) -> Result<UserInfo, ApiError> {
@@ -176,7 +186,7 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
         if path == "/apis" || path.strip_prefix("/apis/").is_some_and(|rest| !rest.contains('/')) {
             return Ok(endpoints::serve(server, &request).unwrap_or_else(respond::not_found));
         }
-        let known = crate::endpoints::discovery::knows(server, path);
+        let known = path == "/version" || crate::endpoints::discovery::knows(server, path);
         return Ok(if known {
             respond::error(&respond::no_method(), request.media)
         } else {

@@ -115,6 +115,7 @@ pub async fn start(
         ready: AtomicBool::new(true),
     });
     server.ready.store(true, Ordering::Release);
+    tokio::spawn(crate::flow::start(server.clone()));
     tokio::spawn(custom::controller::run(server.clone()));
     tokio::spawn(aggregate::controller::run(server.clone()));
     let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));

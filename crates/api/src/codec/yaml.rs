@@ -39,6 +39,13 @@ pub fn value(bytes: &[u8]) -> Result<Value, CodecError> {
     read(bytes, &mut Vec::new())
 }
 
+/// Reads any value, with complaints about what is said twice.
+pub fn value_strict(bytes: &[u8]) -> Result<(Value, Vec<StrictError>), CodecError> {
+    let mut strict = Vec::new();
+    let value = read(bytes, &mut strict)?;
+    Ok((value, strict))
+}
+
 fn read(bytes: &[u8], strict: &mut Vec<StrictError>) -> Result<Value, CodecError> {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader {

@@ -138,6 +138,11 @@ fn merged(held: &Object, wanted: &Object, policy: &Policy) -> Option<Object> {
     (result != *held).then_some(result)
 }
 
+/// The default flow schemas and priority levels, for as long as the store's have not been read.
+pub fn flow_objects() -> Vec<api::Object> {
+    flow::objects("")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,8 @@ pub struct Patch {
     pub kind: PatchKind,
     /// The document.
     pub document: Value,
+    /// What an applied document says twice.
+    pub repeated: Vec<String>,
     /// What to do about unknown fields.
     pub validation: FieldValidation,
     /// Apply takes over conflicting fields.
@@ -54,13 +56,20 @@ pub struct Patch {
 impl Patch {
     /// Reads a patch's body.
     pub fn read(kind: PatchKind, bytes: &Bytes, options: &WriteOptions) -> Result<Self, ApiError> {
+        let mut repeated = Vec::new();
         let document = match kind {
-            PatchKind::Apply => codec::yaml::value(bytes)
-                .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?,
+            PatchKind::Apply => {
+                let (value, faults) = codec::yaml::value_strict(bytes).map_err(|error| {
+                    ApiError::bad_request(format!("error decoding YAML: {error}"))
+                })?;
+                repeated.extend(faults.iter().map(ToString::to_string));
+                value
+            }
             _ => codec::json::value(bytes)
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?,
         };
-        Ok(Self { kind, document, validation: options.validation, force: options.force })
+        let (validation, force) = (options.validation, options.force);
+        Ok(Self { kind, document, repeated, validation, force })
     }
 
     /// The fields that the patch reaches into, as a document of maps.
@@ -169,9 +178,18 @@ pub async fn patch_object(
                 now: &now,
             };
             let mut applied = api::apply::apply(live, &config, patch.force, &writer)?;
-            if live.is_none() && target.kind.namespaced {
-                applied.set_meta("namespace", target.namespace.as_str());
+            match patch.validation {
+                FieldValidation::Strict if !patch.repeated.is_empty() => {
+                    return Err(ApiError::bad_request(format!(
+                        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+                        patch.repeated.join("\n  ")
+                    )));
+                }
+                FieldValidation::Warn if !patch.repeated.is_empty() => note(patch.repeated.clone()),
+                _ => {}
             }
+            super::update::match_name(target, &applied)?;
+            super::create::match_namespace(target, &mut applied)?;
             let mut object = conformed(target, patch, applied)?.object;
             api::default::apply(target.kind, &mut object);
             Ok(object)
@@ -302,26 +320,13 @@ fn apply_config(
         )));
     }
     if api_version != wanted || kind != target.kind.kind {
-        let (group, version) = wanted.split_once('/').unwrap_or(("", &wanted));
-        let (g, v) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         return Err(ApiError::bad_request(format!(
-            "incorrect version specified in apply patch. Specified patch version: {g}/{v}, expected: {group}/{version}"
+            "invalid object type: {group}/{version}, Kind={kind}"
         )));
     }
-    let name = config.name().to_owned();
-    if !name.is_empty() && name != target.name {
-        return Err(ApiError::bad_request(format!(
-            "name in URL does not match name in apply patch: {name}"
-        )));
-    }
-    config.set_meta("name", target.name.as_str());
-    if target.kind.namespaced {
-        let namespace = config.namespace().to_owned();
-        if !namespace.is_empty() && namespace != target.namespace {
-            return Err(ApiError::bad_request(
-                "namespace in URL does not match namespace in apply patch",
-            ));
-        }
+    if config.name().is_empty() {
+        config.set_meta("name", target.name.as_str());
     }
     if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) =
         (target.kind.schema(), patch.validation)

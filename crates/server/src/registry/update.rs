@@ -219,6 +219,11 @@ async fn absent(
     }
     let mut object = (change.transform)(None)?;
     let uid = object.uid().to_owned();
+    if !uid.is_empty() && change.style == Style::Apply {
+        return Err(target.conflict(&format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        )));
+    }
     if !uid.is_empty() {
         return Err(uid_conflict(target, &uid, ""));
     }
