@@ -284,7 +284,9 @@ fn revision_check(
     new.set_meta("resourceVersion", stored.to_string());
     if wanted == 0 {
         let strategy = Strategy::of_kind(target.kind);
-        if strategy.unconditional_update || style != Style::Put {
+        // A scale is not the object: it need not say which revision it means.
+        let own = style == Style::Put && target.sub != "scale";
+        if strategy.unconditional_update || !own {
             return Ok(false);
         }
         let cause = Cause::invalid(
