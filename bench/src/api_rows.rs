@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use crate::Args;
 use crate::load::{clients, run as load};
 use crate::report::Report;
-use crate::subject::Subject;
+use crate::subject::{Running, Subject};
 
 const NAMESPACE: &str = "bench";
 const WATCHERS: usize = 200;
+const LISTS: usize = 20;
 /// Events that the fan-out row causes.
 const WATCHED_WRITES: usize = 1000;
 
@@ -40,38 +41,47 @@ pub async fn run(args: &Args, subject: &Subject, report: &mut Report) -> Result<
     client.create::<IgnoredAny>(&api::resource::SERVICE_ACCOUNTS, NAMESPACE, &account).await?;
 
     let rate = |took: Duration, count: usize| count as f64 / took.as_secs_f64();
-    let took = load(&clients, args.objects, 64, |client, i| async move {
+    let cpu = Cpu::begin(&server)?;
+    let took = load(&clients, args.pods, 64, |client, i| async move {
         client.create::<IgnoredAny>(&PODS, NAMESPACE, &pod(i)).await?;
         Ok(())
     })
     .await?;
-    report.add("create pods, 64 in flight", rate(took, args.objects), upstream);
-    let maps = args.objects * 4 / 10;
+    cpu.end("a pod created", args.pods)?;
+    report.add("create pods, 64 in flight", rate(took, args.pods), upstream);
+    let maps = args.pods * 4 / 10;
+    let cpu = Cpu::begin(&server)?;
     let took = load(&clients, maps, 64, |client, i| async move {
         client.create::<IgnoredAny>(&CONFIG_MAPS, NAMESPACE, &config_map(i)).await?;
         Ok(())
     })
     .await?;
+    cpu.end("a config map created", maps)?;
     report.add("create configmaps, 64 in flight", rate(took, maps), upstream);
     tokio::time::sleep(Duration::from_secs(2)).await;
     report.add("resident memory, loaded", server.resident()?, upstream);
 
     if wanted("GET one pod, 32 in flight") {
-        let count = args.objects * 5;
+        let count = args.pods * 5;
+        let cpu = Cpu::begin(&server)?;
         let took = load(&clients, count, 32, |client, _| async move {
             read(&client, &PODS.path(Some(NAMESPACE), Some("pod-0"), None)).await?;
             Ok(())
         })
         .await?;
+        cpu.end("a GET", count)?;
         report.add("GET one pod, 32 in flight", rate(took, count), upstream);
     }
     let list = PODS.path(Some(NAMESPACE), None, None);
     let mut times = Vec::new();
-    for _ in 0..5 {
+    let (cpu, mut length) = (Cpu::begin(&server)?, 0);
+    for _ in 0..LISTS {
         let started = Instant::now();
-        read(client, &list).await?;
+        length = read(client, &list).await?;
         times.push(started.elapsed().as_secs_f64());
     }
+    eprintln!("the list has {:.1} MB", length as f64 / 1e6);
+    cpu.end("a list", LISTS)?;
     report.add("LIST 10,000 pods", median(&mut times), upstream);
     let none = format!("{list}?labelSelector=nobody%3Dhas-this");
     let mut times = Vec::new();
@@ -85,15 +95,35 @@ pub async fn run(args: &Args, subject: &Subject, report: &mut Report) -> Result<
         let rate = fan_out(&clients).await?;
         report.add("watch fan-out, 200 watchers", rate, upstream);
     }
+    let cpu = Cpu::begin(&server)?;
     let started = Instant::now();
     let now = DeleteOptions::new().grace(0);
     client.delete_collection(&PODS, NAMESPACE, &now, &ListOptions::all()).await?;
     report.add("delete a collection of 10,000 pods", started.elapsed().as_secs_f64(), upstream);
+    cpu.end("a pod deleted", args.pods)?;
     Ok(())
 }
 
+/// The server's CPU time over a row: steadier than the row's own figure where others use the machine.
+struct Cpu<'a> {
+    server: &'a Running,
+    before: f64,
+}
+
+impl<'a> Cpu<'a> {
+    fn begin(server: &'a Running) -> Result<Self> {
+        Ok(Self { server, before: server.cpu()? })
+    }
+
+    fn end(self, what: &str, count: usize) -> Result<()> {
+        let micros = (self.server.cpu()? - self.before) * 1e6 / count as f64;
+        eprintln!("  of which {micros:.0} µs of the server's CPU time {what}");
+        Ok(())
+    }
+}
+
 /// Reads an answer to its end without looking at it; its length.
-async fn read(client: &client::Client, path: &str) -> Result<usize> {
+pub async fn read(client: &client::Client, path: &str) -> Result<usize> {
     let mut body = client.raw(http::Method::GET, path, "").await?.into_body();
     let mut length = 0;
     while let Some(chunk) = body.next().await {
@@ -145,7 +175,7 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A pod of about the size that real ones have once defaulted (2.7 KB).
+/// A pod of about the size that real ones have once defaulted and owned (2.7 KB).
 fn pod(i: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",

@@ -39,15 +39,13 @@ pub struct Running {
     pub port: u16,
     /// From the first process to the first answer of `/readyz`.
     pub ready_after: Duration,
-    _dir: tempfile::TempDir,
+    /// Everything it writes; none once it was taken over by the next start.
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = Command::new("kill").arg(child.id().to_string()).status();
-            let _ = child.wait();
-        }
+        self.stop();
     }
 }
 
@@ -102,7 +100,17 @@ impl Subject {
 
     /// Starts an API server with an empty store and waits until it is ready.
     pub async fn start(&self) -> Result<Running> {
-        let dir = tempfile::tempdir()?;
+        self.start_in(tempfile::tempdir()?).await
+    }
+
+    /// Stops a server and starts it again with what it has stored.
+    pub async fn restart(&self, mut running: Running) -> Result<Running> {
+        running.stop();
+        let dir = running.dir.take().context("the server has no directory")?;
+        self.start_in(dir).await
+    }
+
+    async fn start_in(&self, dir: tempfile::TempDir) -> Result<Running> {
         let port = free_port()?;
         let tokens = token_file(dir.path())?;
         let started = Instant::now();
@@ -117,8 +125,8 @@ impl Subject {
             }
             Self::Upstream(upstream) => upstream.start(dir.path(), port, &tokens)?,
         };
-        let mut running = Running { children, port, ready_after: Duration::ZERO, _dir: dir };
-        ready(port, Duration::from_secs(60)).await?;
+        let mut running = Running { children, port, ready_after: Duration::ZERO, dir: Some(dir) };
+        ready(port, Duration::from_secs(120)).await?;
         running.ready_after = started.elapsed();
         Ok(running)
     }
@@ -168,6 +176,19 @@ impl Upstream {
 }
 
 impl Running {
+    /// Ends the processes, in order, and waits for them.
+    fn stop(&mut self) {
+        for mut child in self.children.drain(..).rev() {
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let _ = child.wait();
+        }
+    }
+
+    /// CPU time that all processes have used, in seconds.
+    pub fn cpu(&self) -> Result<f64> {
+        self.children.iter().map(|child| cpu_seconds(child.id())).sum()
+    }
+
     /// Resident memory of all processes, in MB.
     pub fn resident(&self) -> Result<f64> {
         let mut total = 0.0;
