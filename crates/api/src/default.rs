@@ -7,7 +7,6 @@
 mod rules;
 mod table;
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -23,11 +22,12 @@ struct Plan {
     constants: Vec<(&'static Field, Value)>,
     /// Of this message, by code.
     rule: Option<fn(&mut Map<String, Value>)>,
-    /// Fields that lead to more, with their types.
+    /// Fields that lead to more, by name, with their types.
     deeper: Vec<(&'static str, &'static FieldType)>,
 }
 
-static PLANS: LazyLock<HashMap<&'static str, Plan>> = LazyLock::new(plans);
+/// By the types' places in the table.
+static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(plans);
 
 /// The package without its version, and the short name: `core/Pod`.
 fn family(ty: &Type) -> String {
@@ -36,8 +36,8 @@ fn family(ty: &Type) -> String {
     format!("{}/{}", group.unwrap_or(""), short.unwrap_or(""))
 }
 
-fn plans() -> HashMap<&'static str, Plan> {
-    let mut plans: HashMap<&'static str, Plan> = HashMap::new();
+fn plans() -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
     for ty in schema::all() {
         let family = family(ty);
         let mut constants: Vec<(&'static Field, Value)> = Vec::new();
@@ -52,13 +52,14 @@ fn plans() -> HashMap<&'static str, Plan> {
             }
         }
         let rule = rules::RULES.iter().find(|(of, _)| *of == family).map(|(_, f)| *f);
-        plans.insert(ty.name, Plan { constants, rule, deeper: Vec::new() });
+        plans.push(Plan { constants, rule, deeper: Vec::new() });
     }
     // A message matters where it, or something that it leads to, has defaults.
     let mut matters: std::collections::HashSet<&'static str> = plans
         .iter()
-        .filter(|(_, p)| !p.constants.is_empty() || p.rule.is_some())
-        .map(|(name, _)| *name)
+        .zip(schema::all())
+        .filter(|(plan, _)| !plan.constants.is_empty() || plan.rule.is_some())
+        .map(|(_, ty)| ty.name)
         .collect();
     loop {
         let more: Vec<&'static str> = schema::all()
@@ -72,11 +73,9 @@ fn plans() -> HashMap<&'static str, Plan> {
         }
         matters.extend(more);
     }
-    for ty in schema::all() {
-        if let Some(plan) = plans.get_mut(ty.name) {
-            let fields = ty.fields.iter().filter(|f| leads(ty, &f.ty, &matters));
-            plan.deeper = fields.map(|f| (f.name, &f.ty)).collect();
-        }
+    for (plan, ty) in plans.iter_mut().zip(schema::all()) {
+        let fields = ty.fields.iter().filter(|f| leads(ty, &f.ty, &matters));
+        plan.deeper = fields.map(|f| (f.name, &f.ty)).collect();
     }
     plans
 }
@@ -100,7 +99,7 @@ pub fn apply(kind: &Kind, object: &mut Object) {
 }
 
 fn message(map: &mut Map<String, Value>, ty: &'static Type) {
-    let Some(plan) = PLANS.get(ty.name) else { return };
+    let Some(plan) = PLANS.get(ty.place()) else { return };
     for (field, default) in &plan.constants {
         if map.get(field.name).is_none_or(|v| is_unset(v, field)) {
             map.insert(field.name.to_owned(), default.clone());
@@ -109,9 +108,12 @@ fn message(map: &mut Map<String, Value>, ty: &'static Type) {
     if let Some(rule) = plan.rule {
         rule(map);
     }
-    for (field, ty) in &plan.deeper {
-        if let Some(value) = map.get_mut(*field) {
-            descend(value, ty);
+    if plan.deeper.is_empty() {
+        return;
+    }
+    for (key, value) in map.iter_mut().filter(|(_, v)| v.is_array() || v.is_object()) {
+        if let Ok(at) = plan.deeper.binary_search_by(|(field, _)| (*field).cmp(key)) {
+            descend(value, plan.deeper[at].1);
         }
     }
 }

@@ -127,6 +127,11 @@ impl Type {
         (start..start + same).find(|at| self.fields[*at].name == name)
     }
 
+    /// Its place in the table: [`all`] has it there.
+    pub(crate) fn place(&'static self) -> usize {
+        (std::ptr::from_ref(self).addr() - all().as_ptr().addr()) / size_of::<Self>()
+    }
+
     /// The last part of the name: `Pod`.
     pub fn short(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)
@@ -334,6 +339,7 @@ mod tests {
         assert!(all().len() > 750);
         for ty in all() {
             assert!(ty.fields.windows(2).all(|w| w[0].name < w[1].name), "{}", ty.name);
+            assert!(std::ptr::eq(&all()[ty.place()], ty), "{}", ty.name);
         }
     }
 }

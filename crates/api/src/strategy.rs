@@ -294,8 +294,8 @@ fn empty_lists(map: &mut Map<String, Value>, ty: &'static Type) {
     {
         return;
     }
-    for field in &ty.fields {
-        let Some(value) = map.get_mut(field.name) else { continue };
+    for (key, value) in map.iter_mut().filter(|(_, v)| v.is_array() || v.is_object()) {
+        let Some(field) = ty.field(key) else { continue };
         match value {
             Value::Array(list) if list.is_empty() && field.keep_empty => *value = Value::Null,
             Value::Array(list) => {

@@ -32,10 +32,11 @@ impl ServiceAccount {
         })
     }
 
-    fn fill_in(&self, write: &mut Write<'_>) -> Result<(), ApiError> {
-        let Some(pod) = &mut write.object else { return Ok(()) };
+    /// Returns the account, where the pod has one.
+    fn fill_in(&self, write: &mut Write<'_>) -> Result<Option<Object>, ApiError> {
+        let Some(pod) = &mut write.object else { return Ok(None) };
         if is_mirror(pod) {
-            return Ok(());
+            return Ok(None);
         }
         let spec = pod.map_mut("spec");
         if text(spec, "serviceAccountName").is_empty() {
@@ -45,7 +46,7 @@ impl ServiceAccount {
         // The name that old clients know.
         spec.insert("serviceAccount".into(), name.clone().into());
         let account = self.account(write, &name)?;
-        let Some(pod) = &mut write.object else { return Ok(()) };
+        let Some(pod) = &mut write.object else { return Ok(None) };
         let spec = pod.map_mut("spec");
         let wish = |value: Option<&Value>| value.and_then(Value::as_bool);
         let mount = wish(spec.get("automountServiceAccountToken"))
@@ -60,7 +61,7 @@ impl ServiceAccount {
         {
             spec.insert("imagePullSecrets".into(), secrets.clone().into());
         }
-        Ok(())
+        Ok(Some(account))
     }
 
     fn mount_token(&self, spec: &mut Map<String, Value>) {
@@ -88,7 +89,8 @@ impl ServiceAccount {
         }
     }
 
-    fn check(&self, write: &Write<'_>) -> Result<(), ApiError> {
+    /// `account` is the pod's, where it is at hand.
+    fn check(&self, write: &Write<'_>, account: Option<Object>) -> Result<(), ApiError> {
         let Some(pod) = &write.object else { return Ok(()) };
         let empty = Map::new();
         let spec = pod.at("spec").and_then(Value::as_object).unwrap_or(&empty);
@@ -102,7 +104,10 @@ impl ServiceAccount {
             }
             return Ok(());
         }
-        let account = self.account(write, text(spec, "serviceAccountName"))?;
+        let account = match account {
+            Some(account) => account,
+            None => self.account(write, text(spec, "serviceAccountName"))?,
+        };
         if account.annotation(ENFORCE) == Some("true") {
             secrets_fault(spec, &account).map_or(Ok(()), |why| Err(forbidden(write, &why)))?;
         }
@@ -218,10 +223,10 @@ impl Admission for ServiceAccount {
     }
 
     fn admit<'a>(&'a self, write: &'a mut Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
-        done(self.fill_in(write).and_then(|()| self.check(write)))
+        done(self.fill_in(write).and_then(|account| self.check(write, account)))
     }
 
     fn validate<'a>(&'a self, write: &'a Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
-        done(self.check(write))
+        done(self.check(write, None))
     }
 }

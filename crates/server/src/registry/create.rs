@@ -8,7 +8,7 @@ use api::{ApiError, Object, Reason, strategy};
 use store::{CommitError, Expect};
 
 use super::decode;
-use super::write::{self, Context, Written};
+use super::write::{self, Context, Outcome, Written};
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
 use crate::query::WriteOptions;
@@ -151,12 +151,15 @@ async fn once(
         if target.cache.get(&target.namespace, &name).is_some() {
             return Err(exists());
         }
-        return Ok(Written { object: std::mem::take(object), entry: None, created: true });
+        let outcome = Outcome::Shown(std::mem::take(object));
+        return Ok(Written { outcome, created: true });
     }
-    match write::put(server, target, object, Expect::Absent).await {
+    let writing = write::put(server, target, object, Expect::Absent);
+    drop(std::mem::take(object));
+    match writing.await {
         Ok(entry) => {
             reservations.into_iter().for_each(Reservation::commit);
-            Ok(Written { object: std::mem::take(object), entry: Some(entry), created: true })
+            Ok(Written { outcome: Outcome::Committed(entry), created: true })
         }
         Err(CommitError::Conflict(_)) => Err(exists()),
         Err(error) => Err(write::unavailable(&error)),

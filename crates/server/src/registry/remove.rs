@@ -103,6 +103,7 @@ async fn execute(
             Ok(Removed { object: versioned(object, &entry), gone: false })
         }
         Plan::MarkAndRemove(object) => {
+            drop(old);
             let end = End::Marked;
             let last = write::remove(server, target, &object, expect, end).await.map_err(fault)?;
             Ok(Removed { object: versioned(object, &last), gone: true })

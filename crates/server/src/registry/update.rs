@@ -12,7 +12,7 @@ use store::{CommitError, Expect};
 
 use super::create;
 use super::decode;
-use super::write::{self, Context, End, Written};
+use super::write::{self, Context, End, Outcome, Written};
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
 use crate::query::WriteOptions;
@@ -181,25 +181,27 @@ async fn round(
         ctx.validate(target, Operation::Update, Some(&mut new), Some(&old)).await?;
     }
 
+    let done = |outcome| Round::Done(Written { outcome, created: false });
     let gone = ends(&new, &old);
     if !gone && new == old {
-        return Ok(Round::Done(Written { object: old, entry: Some(entry), created: false }));
+        return Ok(done(Outcome::Committed(entry)));
     }
     if ctx.dry_run {
-        return Ok(Round::Done(Written { object: new, entry: None, created: false }));
+        return Ok(done(Outcome::Shown(new)));
     }
     let expect = Expect::Revision(entry.revision);
-    let committed = if gone {
+    let (committed, gone) = if gone {
         // Watchers are shown the last stored state, the client what it sent.
-        write::remove(server, target, &old, expect, End::AtOnce).await
+        (write::remove(server, target, &old, expect, End::AtOnce).await, Some(new))
     } else {
-        write::put(server, target, &new, expect).await
+        let writing = write::put(server, target, &new, expect);
+        drop((old, new));
+        (writing.await, None)
     };
     match committed {
         Ok(entry) => {
             reservations.into_iter().for_each(Reservation::commit);
-            let entry = (!gone).then_some(entry);
-            Ok(Round::Done(Written { object: new, entry, created: false }))
+            Ok(done(gone.map_or(Outcome::Committed(entry), Outcome::Shown)))
         }
         Err(CommitError::Conflict(None)) if insists => Err(target.not_found()),
         Err(CommitError::Conflict(_)) if insists => Err(stale(target)),

@@ -38,12 +38,18 @@ pub struct Context<'a> {
 
 /// The outcome of a write.
 pub struct Written {
-    /// In the request's version.
-    pub object: Object,
-    /// As committed; none on a dry run.
-    pub entry: Option<Arc<Entry>>,
+    /// What there is now.
+    pub outcome: Outcome,
     /// Whether the object is new.
     pub created: bool,
+}
+
+/// What a write left.
+pub enum Outcome {
+    /// An object as committed.
+    Committed(Arc<Entry>),
+    /// An object in the request's version that is not stored: of a dry run, or gone with the write.
+    Shown(Object),
 }
 
 impl Written {
@@ -56,9 +62,19 @@ impl Written {
     ) -> Result<Reply, ApiError> {
         let status = if self.created { StatusCode::CREATED } else { StatusCode::OK };
         let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
-        match &self.entry {
-            Some(entry) => form::reply_entry(server, request, target, accept, status, entry),
-            None => form::reply(server, request, target, accept, status, self.object),
+        match self.outcome {
+            Outcome::Committed(entry) => {
+                form::reply_entry(server, request, target, accept, status, &entry)
+            }
+            Outcome::Shown(object) => form::reply(server, request, target, accept, status, object),
+        }
+    }
+
+    /// The object in the request's version.
+    pub fn object(self, target: &Target) -> Result<Object, ApiError> {
+        match self.outcome {
+            Outcome::Committed(entry) => target.object(&entry),
+            Outcome::Shown(object) => Ok(object),
         }
     }
 }
@@ -210,18 +226,21 @@ pub fn validated(
     Ok((target.stored, Some(target.to_stored(object.clone())?)))
 }
 
-/// Writes an object in the request's version.
-pub async fn put(
-    server: &Server,
+/// Writes an object in the request's version. What it writes is made at once: the object is best
+/// dropped before the disk is waited for, while its memory is still at hand.
+pub fn put<'s>(
+    server: &'s Server,
     target: &Target,
     object: &Object,
     expect: Expect,
-) -> Result<Arc<Entry>, CommitError> {
-    let stored = stored(target, object)?;
-    let card = target.stored.card(&stored);
-    let Encoded { bytes, rv_at } = encode_for_store(&stored);
-    let change = Change::Put { bytes, rv_at, card };
-    server.store.commit(store::Write { key: key(target, object.name()), expect, change }).await
+) -> impl Future<Output = Result<Arc<Entry>, CommitError>> + Send + use<'s> {
+    let write = stored(target, object).map(|stored| {
+        let card = target.stored.card(&stored);
+        let Encoded { bytes, rv_at } = encode_for_store(&stored);
+        let change = Change::Put { bytes, rv_at, card };
+        store::Write { key: key(target, object.name()), expect, change }
+    });
+    async move { server.store.commit(write?).await }
 }
 
 /// An object of the request's version in the stored one.

@@ -197,10 +197,7 @@ pub async fn serve(
     };
     let change = Update { transform: &transform, create: false, style: Style::Put };
     let written = update(&mut ctx, &target, &change).await?;
-    let mut object = written.object;
-    if let Some(entry) = &written.entry {
-        object.set_meta("resourceVersion", entry.revision.to_string());
-    }
+    let object = written.object(&target)?;
     let reply = reply(server, &request, &target, of_target(&target, &object))?;
     Ok(write::finish(reply, &ctx.warnings))
 }

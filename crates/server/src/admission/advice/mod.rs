@@ -5,6 +5,8 @@
 
 mod pods;
 
+use std::fmt;
+
 use api::quantity::Quantity;
 use api::{Map, Object, Resource, Value};
 use serde_json::json;
@@ -46,7 +48,12 @@ fn list<'a>(object: &'a Object, path: &str) -> &'a [Value] {
 }
 
 /// Whether a byte count has a fraction of a byte.
-fn fraction(path: &str, amounts: Option<&Value>, names: &[&str], out: &mut Vec<String>) {
+fn fraction(
+    path: fmt::Arguments<'_>,
+    amounts: Option<&Value>,
+    names: &[&str],
+    out: &mut Vec<String>,
+) {
     let Some(amounts) = amounts.and_then(Value::as_object) else { return };
     for name in names {
         let Some(amount) = amounts.get(*name).and_then(Value::as_str) else { continue };
@@ -111,13 +118,13 @@ fn volume(object: &Object, out: &mut Vec<String>) {
     if object.text("spec.persistentVolumeReclaimPolicy") == Some("Recycle") {
         out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
     }
-    fraction("spec.capacity", object.at("spec.capacity"), &["storage"], out);
+    fraction(format_args!("spec.capacity"), object.at("spec.capacity"), &["storage"], out);
 }
 
 fn claim(object: &Object, out: &mut Vec<String>) {
     for which in ["requests", "limits"] {
         let path = format!("spec.resources.{which}");
-        fraction(&path, object.at(&path), &["storage"], out);
+        fraction(format_args!("{path}"), object.at(&path), &["storage"], out);
     }
 }
 

@@ -100,13 +100,13 @@ pub fn advise(prefix: &str, pod: &Fields, out: &mut Vec<String>) {
         }
     }
     const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
-    fraction(&format!("{prefix}spec.overhead"), spec.get("overhead"), &BYTES, out);
+    fraction(format_args!("{prefix}spec.overhead"), spec.get("overhead"), &BYTES, out);
     for (path, container) in containers(prefix, spec) {
         profiles(prefix, spec, annotations, container, out);
         for name in BYTES {
             for which in ["limits", "requests"] {
                 let amounts = container.get("resources").and_then(|r| r.get(which));
-                fraction(&format!("{path}.resources.{which}"), amounts, &[name], out);
+                fraction(format_args!("{path}.resources.{which}"), amounts, &[name], out);
             }
         }
         hidden(&path, container, out);
@@ -168,6 +168,9 @@ fn profiles(
     container: &Fields,
     out: &mut Vec<String>,
 ) {
+    if annotations.is_empty() {
+        return;
+    }
     let name = text(container, "name");
     let lacks = |holder: Option<&Value>, field: &str| {
         holder.and_then(|h| h.get(field)).is_none_or(Value::is_null)
