@@ -3,6 +3,7 @@
 //! Version 3 has a document a group and version; version 2 is one for all. Custom resources have
 //! rows like any other, and bring their schemas. Not here: aggregated APIs, caching.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
@@ -13,6 +14,7 @@ use crate::kinds::{self, Kind};
 use schemas::Schemas;
 use write::{Part, Sink, Text, Writer};
 
+mod custom;
 mod operation;
 mod parameter;
 mod paths;
@@ -59,14 +61,30 @@ const UNSERVED: [(&str, &str); 24] = [
 
 /// What documents are made of.
 pub struct Documents<'a> {
-    /// The served resources, in the order of discovery; custom ones too.
-    pub kinds: &'a [&'a Kind],
-    /// The schemas of types that the schema table does not have.
-    pub schema: &'a dyn Fn(&str, Form) -> Option<Value>,
-    /// What such schemas of a group and version depend on, for hashes.
+    /// Groups with their versions and the served resources, in the order of discovery.
+    versions: Vec<(&'a str, &'a str, Vec<&'a Kind>)>,
+    /// Where each of them is.
+    places: HashMap<(&'a str, &'a str), usize>,
+    /// The names of custom types: which kind, and whether its lists.
+    custom: HashMap<String, (&'a Kind, bool)>,
+    given: Given<'a>,
+}
+
+/// What documents need besides the tables.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The schema of a custom resource, as its definition has it.
+    pub schema: &'a dyn Fn(&Kind) -> Option<Value>,
+    /// What the custom resources of a group and version depend on, for hashes.
     pub revision: &'a dyn Fn(&str, &str) -> String,
     /// Documents of version 2 of other servers, to be part of ours.
     pub more: &'a [Arc<Value>],
+}
+
+impl Given<'_> {
+    /// Nothing.
+    pub const NONE: Given<'static> =
+        Given { schema: &|_| None, revision: &|_, _| String::new(), more: &[] };
 }
 
 /// Documents that every server has.
@@ -87,35 +105,62 @@ static BASE: LazyLock<Sha256> = LazyLock::new(|| {
     sum
 });
 
-impl Documents<'_> {
+impl<'a> Documents<'a> {
+    /// Documents of these resources, in the order of discovery.
+    pub fn new(kinds: impl IntoIterator<Item = &'a Kind>, given: Given<'a>) -> Self {
+        let mut documents =
+            Self { versions: Vec::new(), places: HashMap::new(), custom: HashMap::new(), given };
+        for kind in kinds {
+            let key = (kind.group, kind.version);
+            let at = *documents.places.entry(key).or_insert_with(|| {
+                documents.versions.push((kind.group, kind.version, Vec::new()));
+                documents.versions.len() - 1
+            });
+            documents.versions[at].2.push(kind);
+            if kind.custom {
+                let name = custom::type_name(kind, kind.kind);
+                documents.custom.insert(name, (kind, false));
+                let list = custom::type_name(kind, &kind.list_kind());
+                documents.custom.insert(list, (kind, true));
+            }
+        }
+        documents
+    }
+
     /// The paths of all documents of version 3.
     pub fn paths(&self) -> Vec<String> {
         let mut paths: Vec<String> = FIXED.map(str::to_owned).to_vec();
-        for (group, version) in self.versions() {
-            let of_group = format!("apis/{group}");
-            if !group.is_empty() && !paths.contains(&of_group) {
-                paths.push(of_group);
+        let mut last = "";
+        for (group, version, kinds) in &self.versions {
+            // Groups of custom resources have no document of their own.
+            if *group != last && kinds.iter().any(|kind| !kind.custom) {
+                paths.push(format!("apis/{group}"));
+                last = group;
             }
             paths.push(document_path(group, version));
         }
         paths
     }
 
-    /// Groups with their versions, in order.
-    fn versions(&self) -> Vec<(&str, &str)> {
-        let mut versions: Vec<(&str, &str)> = Vec::new();
-        for kind in self.kinds {
-            if !versions.contains(&(kind.group, kind.version)) {
-                versions.push((kind.group, kind.version));
-            }
+    /// Whether there is a document of version 3 at a path.
+    pub fn has(&self, path: &str) -> bool {
+        if FIXED.contains(&path) {
+            return true;
         }
-        versions
+        match (version_of(path), path.strip_prefix("apis/")) {
+            (Some(version), _) => self.places.contains_key(&version),
+            (None, Some(group)) => self.has_group(group),
+            (None, None) => false,
+        }
     }
 
-    fn of(&self, group: &str, version: &str) -> Vec<&Kind> {
-        let mut kinds = self.kinds.to_vec();
-        kinds.retain(|kind| (kind.group, kind.version) == (group, version));
-        kinds
+    fn has_group(&self, group: &str) -> bool {
+        let of = |kinds: &[&Kind]| kinds.iter().any(|kind| !kind.custom);
+        !group.is_empty() && self.versions.iter().any(|(g, _, kinds)| *g == group && of(kinds))
+    }
+
+    fn of(&self, group: &str, version: &str) -> &[&'a Kind] {
+        self.places.get(&(group, version)).map_or(&[], |at| &self.versions[*at].2)
     }
 
     /// `/openapi/v3`: where each document is, with a hash by which clients cache it.
@@ -130,28 +175,30 @@ impl Documents<'_> {
 
     /// The hash of a document of version 3, without making it.
     pub fn hash(&self, path: &str) -> String {
-        let of = version_of(path);
-        self.sum(path, |group, version| of == Some((group, version)))
+        let mut sum = BASE.clone();
+        sum.update(path);
+        if let Some((group, version)) = version_of(path) {
+            self.add(&mut sum, group, version);
+        }
+        hexadecimal(sum)
     }
 
     /// The hash of what all versions have a part in; `form` tells such documents apart.
     pub fn hash_of_all(&self, form: &str) -> String {
-        self.sum(form, |_, _| true)
+        let mut sum = BASE.clone();
+        sum.update(form);
+        for (group, version, _) in &self.versions {
+            self.add(&mut sum, group, version);
+        }
+        hexadecimal(sum)
     }
 
-    fn sum(&self, name: &str, counts: impl Fn(&str, &str) -> bool) -> String {
-        let mut sum = BASE.clone();
-        sum.update(name);
-        for (group, version) in self.versions() {
-            if !counts(group, version) {
-                continue;
-            }
-            for kind in self.of(group, version) {
-                sum.update(format!("\n{group}/{version}/{}", kind.plural));
-            }
-            sum.update((self.revision)(group, version));
+    /// Adds what a version consists of to a hash.
+    fn add(&self, sum: &mut Sha256, group: &str, version: &str) {
+        for kind in self.of(group, version) {
+            sum.update(format!("\n{group}/{version}/{}", kind.plural));
         }
-        sum.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+        sum.update((self.given.revision)(group, version));
     }
 
     /// A document of version 3 as JSON, by its path in the index (`apis/apps/v1`); `None` for others.
@@ -171,11 +218,10 @@ impl Documents<'_> {
                     if of.is_empty() {
                         return None;
                     }
-                    paths::group_version(&mut paths, group, version, &of, Form::V3);
+                    paths::group_version(&mut paths, group, version, of, Form::V3);
                 }
                 None => {
-                    let group = path.strip_prefix("apis/")?;
-                    self.kinds.iter().find(|kind| kind.group == group)?;
+                    let group = path.strip_prefix("apis/").filter(|group| self.has_group(group))?;
                     paths::group(&mut paths, group, Form::V3);
                 }
             },
@@ -188,7 +234,9 @@ impl Documents<'_> {
         let mut text = Text::new(Form::V3, &json!({"openapi": "3.0.0", "info": info()}));
         let mut writer = Writer::new(Form::V3, &mut text);
         writer.paths(paths);
-        writer.schemas(&self.schemas(Form::V3, &every));
+        let other = |docs: &Docs, name: &str, form| self.other(docs, name, form);
+        let docs = Docs::load();
+        writer.schemas(&Schemas { form: Form::V3, docs, every: &every, other: &other });
         Some(text.end(&security()))
     }
 
@@ -225,29 +273,40 @@ impl Documents<'_> {
         paths::keys(&mut paths, Form::V2);
         paths::well_known(&mut paths, Form::V2);
         let mut last = "";
-        for (group, version) in self.versions() {
-            if group != last {
+        for (group, version, kinds) in &self.versions {
+            if *group != last && kinds.iter().any(|kind| !kind.custom) {
                 paths::group(&mut paths, group, Form::V2);
                 last = group;
             }
-            let of = self.of(group, version);
-            paths::group_version(&mut paths, group, version, &of, Form::V2);
+            paths::group_version(&mut paths, group, version, kinds, Form::V2);
             writer.paths(std::mem::take(&mut paths));
         }
         writer.paths(paths);
-        self.more.iter().for_each(|document| writer.paths_of(document));
+        self.given.more.iter().for_each(|document| writer.paths_of(document));
         writer.refer(&parameter::shared().into());
         let every = |kind: &'static str| {
             let known = kinds::all().iter().map(|k| (k.group, k.version)).chain(UNSERVED);
             schemas::gvk_list(known.map(|(group, version)| (group, version, kind)))
         };
-        writer.schemas(&self.schemas(Form::V2, &every));
-        self.more.iter().for_each(|document| writer.schemas_of(document));
+        let other = |docs: &Docs, name: &str, form| self.other(docs, name, form);
+        let docs = Docs::load();
+        writer.schemas(&Schemas { form: Form::V2, docs, every: &every, other: &other });
+        self.given.more.iter().for_each(|document| writer.schemas_of(document));
     }
 
-    fn schemas<'a>(&'a self, form: Form, every: &'a dyn Fn(&'static str) -> Value) -> Schemas<'a> {
-        Schemas { form, docs: Docs::load(), every, other: self.schema }
+    /// The schema of a custom type.
+    fn other(&self, docs: &Docs, name: &str, form: Form) -> Option<Value> {
+        let (kind, list) = *self.custom.get(name)?;
+        Some(if list {
+            custom::list_schema(docs, kind, form)
+        } else {
+            custom::schema(docs, kind, (self.given.schema)(kind), form)
+        })
     }
+}
+
+fn hexadecimal(sum: Sha256) -> String {
+    sum.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn v2_head() -> Value {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot read its data has failed
 
 use isopod_api::kinds::{self, Kind};
-use isopod_api::openapi::Documents;
+use isopod_api::openapi::{Documents, Given};
 use serde_json::{Map, Value};
 
 mod shared;
@@ -50,8 +50,8 @@ fn differences(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>
     }
 }
 
-fn documents<'a>(kinds: &'a [&'a Kind]) -> Documents<'a> {
-    Documents { kinds, schema: &|_, _| None, revision: &|_, _| String::new(), more: &[] }
+fn documents<'a>(kinds: &[&'a Kind]) -> Documents<'a> {
+    Documents::new(kinds.iter().copied(), Given::NONE)
 }
 
 fn parsed(text: &str) -> Value {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Form;
+use super::custom::type_name as custom_name;
 use super::operation::{Operation, put};
 use crate::kinds::{Kind, Subresource, Verb, Verbs};
 
@@ -13,6 +14,10 @@ const FOUR: [&str; 4] = [
     "application/vnd.kubernetes.protobuf",
     "application/cbor",
 ];
+/// What custom resources are made of.
+const TWO: [&str; 2] = ["application/json", "application/yaml"];
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 const WATCHED: [&str; 7] = [
     "application/json",
     "application/yaml",
@@ -113,8 +118,10 @@ impl Action {
         }
     }
 
-    fn parameters(self) -> Vec<&'static str> {
+    fn parameters(self, custom: bool) -> Vec<&'static str> {
         let mut names: Vec<&str> = match self {
+            Self::DeleteCollection if custom => [&SELECT[..], &WATCH].concat(),
+            Self::Get if custom => vec!["resourceVersion"],
             Self::List | Self::Watch | Self::WatchList => [&SELECT[..], &WATCH].concat(),
             Self::Get | Self::Connect => Vec::new(),
             Self::Post | Self::Put => WRITE.to_vec(),
@@ -128,8 +135,9 @@ impl Action {
         names
     }
 
-    fn codes(self) -> &'static [&'static str] {
+    fn codes(self, custom: bool) -> &'static [&'static str] {
         match self {
+            Self::Patch if custom => &["200"],
             Self::Post => &["200", "201", "202"],
             Self::Put | Self::Patch => &["200", "201"],
             Self::Delete => &["200", "202"],
@@ -247,14 +255,23 @@ pub fn group_version(
     let id = format!("get{name}APIResources");
     let (what, answer) = ("get available resources", format!("{META}.APIResourceList"));
     let get = Operation::fixed(&id, what, &tag, &FOUR, &FOUR, answer);
-    put(paths, &format!("{base}/"), &[get], form);
-    for kind in kinds {
-        Writer { kind, base: &base, name: &name, tag: &tag, form }.kind(paths);
+    if kinds.iter().any(|kind| !kind.custom) {
+        put(paths, &format!("{base}/"), &[get], form);
     }
+    for kind in kinds {
+        let type_name = type_name(kind);
+        Writer { kind, type_name, base: &base, name: &name, tag: &tag, form }.kind(paths);
+    }
+}
+
+/// The type of a kind's objects.
+fn type_name(kind: &Kind) -> String {
+    if kind.custom { custom_name(kind, kind.kind) } else { kind.type_name.to_owned() }
 }
 
 struct Writer<'a> {
     kind: &'a Kind,
+    type_name: String,
     base: &'a str,
     /// Group and version in the ids of operations.
     name: &'a str,
@@ -306,7 +323,7 @@ impl Writer<'_> {
             let list = self.operation(Action::List, "", everywhere, &[]);
             put(paths, &format!("{}/{plural}", self.base), &[list], self.form);
         }
-        if verbs.contains(Verb::Watch) {
+        if verbs.contains(Verb::Watch) && !kind.custom {
             let watched = collection.replacen(self.base, &format!("{}/watch", self.base), 1);
             let list = self.operation(Action::WatchList, scope, "List", place);
             put(paths, &watched, &[list], self.form);
@@ -332,16 +349,17 @@ impl Writer<'_> {
     ) -> Operation<'b> {
         let kind = self.kind;
         let answer = match action {
-            Action::List => format!("{}List", kind.type_name),
+            Action::List if kind.custom => custom_name(kind, &kind.list_kind()),
+            Action::List => format!("{}List", self.type_name),
             Action::Watch | Action::WatchList => format!("{META}.WatchEvent"),
             Action::DeleteCollection => format!("{META}.Status"),
             Action::Delete if !kind.deletion_returns_object => format!("{META}.Status"),
-            _ => kind.type_name.to_owned(),
+            _ => self.type_name.clone(),
         };
         let verb = action.names().1;
         let id = format!("{verb}{}{scope}{}{tail}", self.name, kind.kind);
         let gvk = (kind.group, kind.version, kind.kind);
-        self.build(action, id, "", place, gvk, kind.type_name, answer)
+        self.build(action, id, "", place, gvk, &self.type_name, answer)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -355,6 +373,7 @@ impl Writer<'_> {
         body: &str,
         answer: String,
     ) -> Operation<'b> {
+        let custom = self.kind.custom;
         let streams = matches!(action, Action::List | Action::Watch | Action::WatchList);
         Operation {
             method: action.method(),
@@ -366,19 +385,29 @@ impl Writer<'_> {
             parameters: place
                 .iter()
                 .map(|name| (*name, true))
-                .chain(action.parameters().into_iter().map(|name| (name, false)))
+                .chain(action.parameters(custom).into_iter().map(|name| (name, false)))
                 .collect(),
-            consumes: if action == Action::Patch { &PATCHES } else { &["*/*"] },
+            consumes: match (action, custom) {
+                (Action::Patch, true) => &CUSTOM_PATCHES,
+                (Action::Patch, false) => &PATCHES,
+                (_, true) => &TWO,
+                (_, false) => &["*/*"],
+            },
             body: match action {
                 Action::Post | Action::Put => Some((body.to_owned(), true)),
                 Action::Patch => Some((format!("{META}.Patch"), true)),
+                Action::DeleteCollection if custom => None,
                 Action::Delete | Action::DeleteCollection => {
                     Some((format!("{META}.DeleteOptions"), false))
                 }
                 _ => None,
             },
-            produces: if streams { &WATCHED } else { &FOUR },
-            codes: action.codes(),
+            produces: match (streams, custom) {
+                (_, true) => &TWO,
+                (true, false) => &WATCHED,
+                (false, false) => &FOUR,
+            },
+            codes: action.codes(custom),
             answer,
         }
     }
@@ -388,7 +417,7 @@ impl Writer<'_> {
         let kind = self.kind.kind;
         let part = if sub.is_empty() { String::new() } else { format!("{sub} of ") };
         match action {
-            Action::List if self.kind.verbs.contains(Verb::Watch) => {
+            Action::List if self.kind.verbs.contains(Verb::Watch) && !self.kind.custom => {
                 format!("list or watch objects of kind {kind}")
             }
             Action::List => format!("list objects of kind {kind}"),
@@ -430,7 +459,7 @@ impl Writer<'_> {
             return;
         }
         let body = crate::schema::by_gvk(sub.group, sub.version, sub.kind);
-        let body = body.map_or(self.kind.type_name, |ty| ty.name);
+        let body = body.map_or(self.type_name.as_str(), |ty| ty.name);
         let tail = upper_first(sub.name);
         let mut operations = Vec::new();
         for (verb, action) in [
@@ -444,7 +473,11 @@ impl Writer<'_> {
             }
             let (kind, verb) = (self.kind.kind, action.names().1);
             let id = format!("{verb}{}{scope}{kind}{tail}", self.name);
-            let gvk = (sub.group, sub.version, sub.kind);
+            let gvk = if self.kind.custom {
+                (self.kind.group, self.kind.version, self.kind.kind)
+            } else {
+                (sub.group, sub.version, sub.kind)
+            };
             let mut operation = self.build(action, id, sub.name, place, gvk, body, body.to_owned());
             if sub.name == "log" {
                 operation.parameters.extend(LOG.iter().map(|name| (*name, false)));

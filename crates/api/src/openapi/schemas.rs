@@ -32,7 +32,7 @@ pub struct Schemas<'a> {
     /// The group-version-kinds of types that are the body of one in each version.
     pub every: &'a dyn Fn(&'static str) -> Value,
     /// The schemas of types that the table does not have.
-    pub other: &'a dyn Fn(&str, Form) -> Option<Value>,
+    pub other: &'a dyn Fn(&Docs, &str, Form) -> Option<Value>,
 }
 
 /// The names of schemas that a value refers to.
@@ -71,7 +71,7 @@ impl Schemas<'_> {
             Some(ty) => self.message(ty),
             None => match scalar(name, self.form) {
                 Some(schema) => schema,
-                None => return (self.other)(name, self.form),
+                None => return (self.other)(&self.docs, name, self.form),
             },
         };
         describe(&mut schema, self.docs.of_type(name));

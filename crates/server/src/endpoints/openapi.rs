@@ -3,7 +3,11 @@
 //! Documents are made when they are asked for; clients keep them by their hash. Not here: the
 //! documents (`api::openapi`).
 
-use api::openapi::Documents;
+use std::collections::{BTreeMap, HashMap};
+
+use api::Value;
+use api::kinds::Kind;
+use api::openapi::{Documents, Given};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::aggregate;
@@ -18,12 +22,26 @@ const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pro
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let (more, more_revision) = aggregate::versions_2(server);
-    let documents = Documents {
-        kinds: server.served.all(),
-        schema: &|_, _| None,
-        revision: &|_, _| String::new(),
+    let customs = server.customs.table();
+    let established = || customs.definitions().filter(|d| d.established);
+    let versions = || established().flat_map(|d| d.versions.iter().filter(|v| v.served));
+    let schemas: HashMap<*const Kind, &Value> =
+        versions().map(|v| (std::ptr::from_ref(v.kind), &v.raw)).collect();
+    let mut revisions: BTreeMap<(&str, &str), String> = BTreeMap::new();
+    for definition in established() {
+        for version in &definition.versions {
+            let revision = revisions.entry((&definition.group, &version.name)).or_default();
+            revision.push_str(&format!("{} {}\n", definition.uid, definition.revision));
+        }
+    }
+    let given = Given {
+        schema: &|kind| schemas.get(&std::ptr::from_ref(kind)).map(|raw| (*raw).clone()),
+        revision: &|group, version| revisions.get(&(group, version)).cloned().unwrap_or_default(),
         more: &more,
     };
+    let mut customs: Vec<&Kind> = versions().map(|v| v.kind).collect();
+    customs.sort_by_key(|kind| (kind.group, kind.version, kind.plural));
+    let documents = Documents::new(server.served.all().iter().copied().chain(customs), given);
     match path {
         "/openapi/v2" => {
             let accept = request.accept();
@@ -63,7 +81,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
         "/openapi/v3" => Some(empty(StatusCode::NOT_FOUND)),
         _ => {
             let path = path.strip_prefix("/openapi/v3/")?;
-            if !documents.paths().iter().any(|known| known == path) {
+            if !documents.has(path) {
                 return Some(empty(StatusCode::NOT_FOUND));
             }
             let hash = documents.hash(path);
