@@ -75,6 +75,7 @@ mod library;
 mod parse;
 mod schema;
 mod source;
+mod structural;
 mod types;
 mod value;
 

@@ -113,6 +113,12 @@ pub(crate) enum Shape {
 }
 
 impl Decl {
+    /// How often such a value can be in a request, at most.
+    pub fn most_in_a_request(&self) -> u64 {
+        // At least a comma is between two.
+        u64::try_from(MAX_REQUEST / (self.min_size + 1)).unwrap_or(0)
+    }
+
     /// A type without a schema.
     pub fn simple(ty: Type) -> Self {
         let shape = match &ty {

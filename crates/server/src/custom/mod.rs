@@ -8,11 +8,12 @@
 
 pub mod controller;
 mod objects;
+pub mod rules;
 
 pub use objects::Part;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::ApiError;
 use api::crd::{Definition, Version};
@@ -38,6 +39,8 @@ pub struct Served {
     accepted: api::Value,
     /// Whether all of its names were accepted.
     settled: bool,
+    /// The CEL rules of each version, read when they are first needed.
+    rules: Vec<OnceLock<Option<rules::Node>>>,
 }
 
 /// A version of a custom resource, as a request addresses it.
@@ -61,6 +64,16 @@ impl Custom {
     /// The row of the kind table.
     pub fn kind(&self) -> &'static Kind {
         self.version().kind
+    }
+
+    /// The CEL rules of the version, where it has any.
+    fn rules(&self) -> Option<&rules::Node> {
+        let version = self.version();
+        if !version.has_rules {
+            return None;
+        }
+        let rules = self.served.rules.get(self.version)?;
+        rules.get_or_init(|| rules::Node::of(&version.schema, true)).as_ref()
     }
 
     /// Whether stored bytes are what a client of this version is to see.
@@ -164,7 +177,8 @@ impl Served {
         let clean_since = same.map_or(entry.revision, |old| old.clean_since);
         let accepted = object.at("status.acceptedNames").cloned().unwrap_or_default();
         let settled = api::crd::conditions::is_true(&object, "NamesAccepted");
-        Some(Self { definition, clean_since, spec, accepted, settled })
+        let rules = definition.versions.iter().map(|_| OnceLock::new()).collect();
+        Some(Self { definition, clean_since, spec, accepted, settled, rules })
     }
 }
 

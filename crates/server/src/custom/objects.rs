@@ -4,10 +4,11 @@
 
 use api::crd::{Conversion, Structural};
 use api::crd::{check, defaulting, lists, prune};
-use api::{ApiError, Cause, Entry, Object, Value, validate};
+use api::{ApiError, Cause, CauseReason, Entry, Object, Value, validate};
 use serde_json::json;
 
 use super::Custom;
+use super::rules::Outcome;
 
 /// The part of an update that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +79,10 @@ impl Custom {
     }
 
     /// The faults of a new object.
-    pub fn create_faults(&self, object: &mut Object) -> Vec<Cause> {
+    pub fn create_faults(&self, object: &mut Object) -> Outcome {
         let faults = self.type_faults(object);
         if !faults.is_empty() {
-            return faults;
+            return Outcome { faults, ..Outcome::default() };
         }
         let mut faults = validate::create(self.kind(), object);
         let schema = &self.version().schema;
@@ -90,15 +91,16 @@ impl Custom {
         self.scale_faults(&value, true, &mut faults);
         lists::embedded(schema, &value, "", &mut faults);
         lists::duplicates(schema, &value, "", &mut faults);
+        let outcome = self.judge(faults, &value, None);
         give_back(object, value);
-        faults
+        outcome
     }
 
     /// The faults of a changed object.
-    pub fn update_faults(&self, object: &mut Object, old: &mut Object, part: Part) -> Vec<Cause> {
+    pub fn update_faults(&self, object: &mut Object, old: &mut Object, part: Part) -> Outcome {
         let faults = self.type_faults(object);
         if !faults.is_empty() {
-            return faults;
+            return Outcome { faults, ..Outcome::default() };
         }
         let mut faults = validate::update(self.kind(), object, old);
         faults.dedup();
@@ -123,9 +125,23 @@ impl Custom {
         if doubled.is_empty() {
             lists::duplicates(schema, &value, "", &mut faults);
         }
+        let outcome = self.judge(faults, &value, Some(&before));
         give_back(object, value);
         give_back(old, before);
-        faults
+        outcome
+    }
+
+    /// Lets the rules judge what the schema has let pass.
+    fn judge(&self, mut faults: Vec<Cause>, value: &Value, old: Option<&Value>) -> Outcome {
+        let Some(rules) = self.rules() else { return Outcome { faults, ..Outcome::default() } };
+        if faults.iter().any(|fault| BLOCKING.contains(&fault.reason)) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            faults.push(Cause::invalid("<nil>", &Value::Null, why));
+            return Outcome { faults, ..Outcome::default() };
+        }
+        let found = rules.run(value, old);
+        faults.extend(found.faults);
+        Outcome { faults, warnings: found.warnings }
     }
 
     fn type_faults(&self, object: &Object) -> Vec<Cause> {
@@ -200,6 +216,15 @@ impl Custom {
         warnings
     }
 }
+
+/// Faults after which rules are not asked.
+const BLOCKING: [CauseReason; 5] = [
+    CauseReason::NotSupported,
+    CauseReason::Required,
+    CauseReason::TooLong,
+    CauseReason::TooMany,
+    CauseReason::TypeInvalid,
+];
 
 /// An object as a value, without a copy of it; to be given back.
 fn lend(object: &mut Object) -> Value {

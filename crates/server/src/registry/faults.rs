@@ -5,7 +5,7 @@
 use api::{ApiError, Cause, Object, validate};
 
 use super::write::{self, Context};
-use crate::custom::{DEFINITIONS, Part};
+use crate::custom::{DEFINITIONS, Part, rules};
 use crate::server::Target;
 
 /// Of a new object.
@@ -16,13 +16,19 @@ pub fn create(
 ) -> Result<Vec<Cause>, ApiError> {
     if let Some(custom) = &target.custom {
         ctx.warnings.extend(custom.warnings(object, None));
-        return Ok(custom.create_faults(object));
+        let outcome = custom.create_faults(object);
+        ctx.warnings.extend(outcome.warnings);
+        return Ok(outcome.faults);
     }
     if is_definition(target) {
         ctx.warnings.extend(api::crd::validate::warnings(object, None));
     }
     let (kind, mut read) = write::validated(target, object)?;
-    Ok(validate::create(kind, read.as_mut().unwrap_or(object)))
+    let mut faults = validate::create(kind, read.as_mut().unwrap_or(object));
+    if is_definition(target) {
+        faults.extend(rules::admit::faults(object, None, &faults));
+    }
+    Ok(faults)
 }
 
 /// Whether the target is a definition.
@@ -42,7 +48,9 @@ pub fn update(
     if let Some(custom) = &target.custom {
         ctx.warnings.extend(custom.warnings(new, Some(old)));
         let part = if status { Part::Status } else { Part::Whole };
-        return Ok(custom.update_faults(new, old, part));
+        let outcome = custom.update_faults(new, old, part);
+        ctx.warnings.extend(outcome.warnings);
+        return Ok(outcome.faults);
     }
     if is_definition(target) && !status {
         ctx.warnings.extend(api::crd::validate::warnings(new, Some(old)));
@@ -50,8 +58,12 @@ pub fn update(
     let (kind, mut read) = write::validated(target, new)?;
     let (_, mut before) = write::validated(target, old)?;
     let (new, old) = (read.as_mut().unwrap_or(new), before.as_mut().unwrap_or(old));
-    Ok(match status {
-        true => validate::status_update(kind, new, old),
-        false => validate::update(kind, new, old),
-    })
+    if status {
+        return Ok(validate::status_update(kind, new, old));
+    }
+    let mut faults = validate::update(kind, new, old);
+    if is_definition(target) {
+        faults.extend(rules::admit::faults(new, Some(old), &faults));
+    }
+    Ok(faults)
 }
