@@ -95,3 +95,71 @@ pub(super) fn device_taint_rule_status(new: &At<'_>, _: &At<'_>, f: &mut Faults)
         conditions.too_many(f, 8);
     }
 }
+
+pub(super) fn pool_status_request(root: &At<'_>, f: &mut Faults) {
+    let spec = root.get("spec");
+    let driver = spec.get("driver");
+    if driver.need(f) {
+        for why in names::dns_subdomain(&driver.text().to_lowercase()) {
+            driver.invalid(f, &why);
+        }
+    }
+    if spec.get("poolName").is_set() {
+        pool_name(&spec.get("poolName"), f);
+    }
+    let limit = spec.get("limit");
+    match limit.int() {
+        Some(n) if n < 1 => limit.invalid(f, "must be greater than or equal to 1"),
+        Some(n) if n > 1000 => limit.invalid(f, "must be less than or equal to 1000"),
+        _ => {}
+    }
+}
+
+pub(super) fn pool_status_request_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let now = new.get("spec");
+    if now.value != old.get("spec").value {
+        now.invalid_as(f, Value::Null, super::at::IMMUTABLE);
+    }
+}
+
+/// The answer is given once.
+pub(super) fn pool_status_request_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    let (now, was) = (new.get("status"), old.get("status"));
+    if was.is_set() {
+        return now.immutable(f, &was);
+    }
+    if !now.is_set() {
+        return;
+    }
+    let count = now.get("poolCount");
+    if !count.is_set() {
+        count.required(f, "");
+    }
+    count.non_negative(f);
+    let pools = now.get("pools");
+    if pools.len() > 1000 {
+        return pools.too_many(f, 1000);
+    }
+    for pool in pools.items() {
+        pool.get("driver").need(f);
+        pool_name(&pool.get("poolName"), f);
+        for field in [
+            "generation",
+            "totalDevices",
+            "allocatedDevices",
+            "availableDevices",
+            "unavailableDevices",
+        ] {
+            pool.get(field).non_negative(f);
+        }
+        pool.get("nodeName").check_if_set(f, names::dns_subdomain);
+        if pool.get("validationError").len() > 256 {
+            pool.get("validationError").too_long(f, 256);
+        }
+    }
+    let conditions = now.get("conditions");
+    policy::conditions(&conditions, f);
+    if conditions.len() > 10 {
+        conditions.too_many(f, 10);
+    }
+}

@@ -285,44 +285,49 @@ fn certificate(at: &At<'_>, old: &At<'_>, f: &mut Faults) {
     let Some(bytes) = decode(at.text()).filter(|b| !b.is_empty() && at.text() != old.text()) else {
         return;
     };
-    let why = match pem_blocks(&String::from_utf8_lossy(&bytes)) {
-        Err(why) => why,
-        Ok(0) => "must contain at least one CERTIFICATE PEM block".to_owned(),
-        Ok(_) => return,
-    };
-    at.invalid_as(f, "<certificate data>", &why);
+    let blocks = pem(&String::from_utf8_lossy(&bytes));
+    let wrong = blocks.iter().find_map(|block| match block {
+        block if block.name != "CERTIFICATE" => Some(format!(
+            "only CERTIFICATE PEM blocks are allowed, found {}",
+            names::quote(&block.name)
+        )),
+        block if block.headers => Some("no PEM block headers are permitted".to_owned()),
+        // A certificate is a sequence; whether it is a good one is the signer's business.
+        block if block.der.first() != Some(&0x30) => Some("x509: malformed certificate".to_owned()),
+        _ => None,
+    });
+    let none = || "must contain at least one CERTIFICATE PEM block".to_owned();
+    if let Some(why) = wrong.or_else(|| blocks.is_empty().then(none)) {
+        at.invalid_as(f, "<certificate data>", &why);
+    }
 }
 
-/// How many certificates a PEM text has.
-fn pem_blocks(text: &str) -> Result<usize, String> {
+/// A block of a PEM text.
+pub(super) struct Pem {
+    pub name: String,
+    pub headers: bool,
+    pub der: Vec<u8>,
+}
+
+/// The blocks of a PEM text; what is between them, or cannot be read, does not count.
+pub(super) fn pem(text: &str) -> Vec<Pem> {
     use base64::Engine as _;
     const BEGIN: &str = "-----BEGIN ";
-    let (mut blocks, mut rest) = (0, text);
+    let (mut blocks, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(BEGIN) {
         rest = &rest[at + BEGIN.len()..];
         let Some((name, body)) = rest.split_once("-----") else { break };
         let Some((body, after)) = body.split_once(&format!("-----END {name}-----")) else {
             continue;
         };
-        if name != "CERTIFICATE" {
-            return Err(format!(
-                "only CERTIFICATE PEM blocks are allowed, found {}",
-                names::quote(name)
-            ));
-        }
-        if body.contains(':') {
-            return Err("no PEM block headers are permitted".to_owned());
-        }
-        let packed: String = body.split_whitespace().collect();
+        let (headers, lines): (Vec<&str>, Vec<&str>) =
+            body.lines().partition(|line| line.contains(':'));
+        let packed: String = lines.concat().split_whitespace().collect();
         let Ok(der) = base64::engine::general_purpose::STANDARD.decode(packed) else { continue };
-        // A certificate is a sequence; whether it is a good one is the signer's business.
-        if der.first() != Some(&0x30) {
-            return Err("x509: malformed certificate".to_owned());
-        }
-        blocks += 1;
+        blocks.push(Pem { name: name.to_owned(), headers: !headers.is_empty(), der });
         rest = after;
     }
-    Ok(blocks)
+    blocks
 }
 
 /// How many conditions of a type an object has, and whether they are the same as another's.

@@ -3,8 +3,8 @@
 use super::at::{At, Faults};
 use super::meta::NameRule;
 use super::{
-    admission, autoscaling, batch, beta, config, devices, flow, job_status, network, pod,
-    pod_update, policy, rbac, registration, service, storage, workloads,
+    admission, autoscaling, batch, beta, config, devices, flow, job_status, migration, network,
+    pod, pod_update, policy, rbac, registration, scheduling, service, storage, trust, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -57,6 +57,11 @@ impl Rules {
         self.status = status;
         self
     }
+}
+
+/// The name depends on more than itself.
+fn any_name(_: &str) -> crate::names::Faults {
+    Vec::new()
 }
 
 const fn row(group: &'static str, kind: &'static str, create: Create) -> Rules {
@@ -114,6 +119,9 @@ static ROWS: &[Rules] = &[
     row(BATCH, "Job", batch::job).update(batch::job_update).status(job_status::job_status),
     row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).name(path_segment)
         .update(registration::signing_request_update).status(registration::signing_request_status),
+    row("certificates.k8s.io", "ClusterTrustBundle", trust::bundle).name(any_name).update(trust::bundle_update),
+    row("certificates.k8s.io", "PodCertificateRequest", trust::request)
+        .update(trust::request_update).status(trust::request_status),
     row("coordination.k8s.io", "Lease", policy::lease).update(|new, _, f| policy::lease(new, f)),
     row("coordination.k8s.io", "LeaseCandidate", beta::lease_candidate).update(beta::lease_candidate_update),
     row("discovery.k8s.io", "EndpointSlice", service::slice).update(service::slice_update),
@@ -139,6 +147,15 @@ static ROWS: &[Rules] = &[
     row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_template_update),
     row(RESOURCE, "ResourceSlice", devices::slice).update(devices::slice_update),
     row("scheduling.k8s.io", "PriorityClass", policy::priority_class).update(policy::priority_class_update),
+    row("internal.apiserver.k8s.io", "StorageVersion", migration::storage_version)
+        .name(migration::storage_version_name).status(migration::storage_version_status),
+    row("scheduling.k8s.io", "PodGroup", scheduling::pod_group)
+        .update(scheduling::pod_group_update).status(scheduling::pod_group_status),
+    row("scheduling.k8s.io", "Workload", scheduling::workload).update(scheduling::workload_update),
+    row("storagemigration.k8s.io", "StorageVersionMigration", migration::migration)
+        .update(migration::migration_update).status(migration::migration_status),
+    row(RESOURCE, "ResourcePoolStatusRequest", beta::pool_status_request)
+        .update(beta::pool_status_request_update).status(beta::pool_status_request_status),
     row(STORAGE, "CSIDriver", storage::driver).update(storage::driver_update),
     row(STORAGE, "CSINode", storage::csi_node).update(|new, _, f| storage::csi_node(new, f)),
     row(STORAGE, "CSIStorageCapacity", storage::capacity).update(storage::capacity_update),
