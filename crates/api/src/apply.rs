@@ -308,6 +308,24 @@ pub fn apply(
     Ok(out)
 }
 
+/// An apply configuration merged into an object without any owner, as admission policies do it. What
+/// is owned whole cannot be given in part.
+pub fn merge_config(schema: Schema<'_>, live: &Object, config: &Object) -> Result<Object, String> {
+    let value = Value::Object(config.0.clone());
+    typed::check(schema, &value, "")
+        .map_err(|fault| format!("failed to convert patch object to typed object: {fault}"))?;
+    let atomics = typed::atomics(schema, &value);
+    if !atomics.is_empty() {
+        return Err(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {}",
+            atomics.join(", ")
+        ));
+    }
+    let live = Value::Object(live.0.clone());
+    let merged = typed::merge(schema, Some(&live), Some(&value)).unwrap_or_default();
+    Object::from_value(merged).ok_or_else(|| "failed to merge patch".to_owned())
+}
+
 fn merge(
     writer: &Writer<'_>,
     live: &Value,

@@ -213,9 +213,84 @@ pub struct Write<'a> {
     pub dry_run: bool,
     /// Sent to the client in `Warning` headers.
     pub warnings: Vec<String>,
+    /// The same, from those who only look.
+    pub noted: parking_lot::Mutex<Vec<String>>,
+    /// Who asked to see the object again once others have changed it.
+    pub again: Reinvocation,
+}
+
+/// Mutating plugins run a second time where one that calls out (a policy, a webhook) has changed the
+/// object and another one wants to see the outcome.
+#[derive(Debug, Default)]
+pub struct Reinvocation {
+    /// Whether the plugins run for the second time.
+    pub second: bool,
+    /// Whether they are to run once more.
+    pub wanted: bool,
+    /// By plugin.
+    of: std::collections::BTreeMap<&'static str, Reinvoked>,
+}
+
+/// What one plugin remembers between its two runs.
+#[derive(Debug, Default)]
+struct Reinvoked {
+    /// Who has been called and would like to be called again.
+    called: Vec<String>,
+    /// Who is to be called again.
+    due: Vec<String>,
+    /// The object as the plugin left it.
+    left: Option<Object>,
+}
+
+impl Reinvocation {
+    /// A plugin begins: on the second run those are due who wanted to see what others have changed.
+    pub fn begin(&mut self, plugin: &'static str, object: Option<&Object>) {
+        if !self.second {
+            return;
+        }
+        if self.of.get(plugin).is_some_and(|state| state.left.as_ref() != object) {
+            self.changed(plugin);
+        }
+    }
+
+    /// Whether a plugin may call one of its own now.
+    pub fn may_call(&self, plugin: &'static str, who: &str) -> bool {
+        !self.second
+            || self.of.get(plugin).is_some_and(|state| state.due.iter().any(|due| due == who))
+    }
+
+    /// The object has changed: who was called before is due again.
+    pub fn changed(&mut self, plugin: &'static str) {
+        self.wanted = true;
+        let state = self.of.entry(plugin).or_default();
+        let called = std::mem::take(&mut state.called);
+        state.due.extend(called);
+    }
+
+    /// One of a plugin's own has been called, and wants to be called again where it matters.
+    pub fn called(&mut self, plugin: &'static str, who: &str) {
+        self.of.entry(plugin).or_default().called.push(who.to_owned());
+    }
+
+    /// A plugin ends.
+    pub fn end(&mut self, plugin: &'static str, object: Option<&Object>) {
+        if let Some(state) = self.of.get_mut(plugin) {
+            state.left = object.cloned();
+        }
+    }
 }
 
 impl Write<'_> {
+    /// The kind of the body of the write, in the version of a resource: kind, group, version.
+    pub fn body_kind<'r>(&self, resource: &'r Resource) -> (&'r str, &'r str, &'r str) {
+        let kind = api::kinds::find(&resource.group, &resource.version, &resource.plural);
+        match kind.and_then(|kind| kind.subresource(self.subresource)) {
+            Some(sub) if sub.foreign => (sub.kind, sub.group, sub.version),
+            Some(sub) if !sub.kind.is_empty() => (sub.kind, &resource.group, &resource.version),
+            _ => (&resource.kind, &resource.group, &resource.version),
+        }
+    }
+
     /// Whether this is about the resource itself, by group and plural.
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.subresource.is_empty()

@@ -451,6 +451,38 @@ pub(super) fn with_parents(schema: Option<Schema<'_>>, set: &FieldSet) -> FieldS
     out
 }
 
+/// The paths of the maps and lists in a value that are owned whole.
+pub(super) fn atomics(schema: Schema<'_>, value: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    find_atomics(schema, value, "", &mut out);
+    out
+}
+
+fn find_atomics(schema: Schema<'_>, value: &Value, path: &str, out: &mut Vec<String>) {
+    let leaf = matches!(schema.shape(), Shape::Leaf);
+    match value {
+        Value::Object(map) => {
+            if leaf {
+                out.push(path.to_owned());
+                return;
+            }
+            for (name, value) in map {
+                find_atomics(child(schema, name).0, value, &format!("{path}.{name}"), out);
+            }
+        }
+        Value::Array(list) => {
+            if leaf {
+                out.push(path.to_owned());
+                return;
+            }
+            for (at, item) in list.iter().enumerate() {
+                find_atomics(schema.item(), item, &format!("{path}[{at}]"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Faults of an applied configuration: fields that the schema does not have, items with the same
 /// keys, values of another form.
 pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(), String> {

@@ -34,6 +34,11 @@ impl Lookup {
         list.iter().filter_map(|entry| entry.object().ok()).collect()
     }
 
+    /// All objects of a resource, in a namespace where one is given.
+    pub fn entries(&self, resource: &Resource, namespace: Option<&str>) -> Vec<Arc<Entry>> {
+        self.0.resource(&resource.qualified()).list(namespace).to_vec()
+    }
+
     /// How many objects of a resource there are.
     pub fn count(&self, resource: &Resource) -> usize {
         self.0.resource(&resource.qualified()).len()

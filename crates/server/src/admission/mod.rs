@@ -7,12 +7,17 @@ mod advice;
 mod certificates;
 mod default_class;
 mod default_tolerations;
+mod expression;
+mod faults;
 mod limit_ranger;
 mod lookup;
+mod matching;
+mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_security;
+mod policy;
 mod priority;
 mod protection;
 mod quota;
@@ -20,6 +25,7 @@ mod resize;
 mod runtime_class;
 mod service_account;
 mod topology;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -29,10 +35,11 @@ use store::Store;
 use crate::authz::Authz;
 use crate::authz::rbac::Escalation;
 use crate::gate::Admission;
+pub use faults::expression_faults;
 use lookup::Lookup;
 
-/// The plugins in the order they run. Policies (CEL) and webhooks stand between what fills in and
-/// the quota, which must see the final object.
+/// The plugins in the order they run. Policies and webhooks stand between what fills in and the
+/// quota, which must see the final object.
 pub fn chain(
     store: &Store,
     authz: &Arc<Authz>,
@@ -58,8 +65,12 @@ pub fn chain(
         Arc::new(certificates::CertificateSigning(authz.clone())),
         Arc::new(certificates::CertificateSubjectRestriction),
         Arc::new(default_class::DefaultIngressClass(look.clone())),
-        Arc::new(topology::PodTopologyLabels(look)),
+        Arc::new(topology::PodTopologyLabels(look.clone())),
         Arc::new(Escalation(authz.clone())),
+        Arc::new(policy::MutatingAdmissionPolicy::new(store, &look, authz)),
+        Arc::new(webhook::MutatingAdmissionWebhook::new(store, &look, authz, rng)),
+        Arc::new(policy::ValidatingAdmissionPolicy::new(store, &look, authz)),
+        Arc::new(webhook::ValidatingAdmissionWebhook::new(store, &look, authz, rng)),
         Arc::new(quota::ResourceQuota::new(store, clock)),
     ]
 }

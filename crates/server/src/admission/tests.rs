@@ -74,6 +74,8 @@ impl World {
             user,
             dry_run: false,
             warnings: Vec::new(),
+            noted: parking_lot::Mutex::default(),
+            again: crate::gate::Reinvocation::default(),
         };
         let of = |p: &&Arc<dyn Admission>| p.handles(resource, subresource, operation);
         for plugin in self.chain.iter().filter(of) {

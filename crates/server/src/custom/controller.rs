@@ -153,6 +153,7 @@ fn context<'a>(server: &'a Arc<Server>, user: &'a UserInfo) -> Context<'a> {
         manager: "kube-apiserver".to_owned(),
         options: Object::default(),
         warnings: Vec::new(),
+        collection: false,
         applied: false,
     }
 }

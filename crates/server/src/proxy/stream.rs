@@ -144,6 +144,7 @@ pub async fn admit(
         manager: String::new(),
         options: Object::default(),
         warnings: Vec::new(),
+        collection: false,
         applied: false,
     };
     let mut options = Object::default();

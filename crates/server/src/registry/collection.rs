@@ -119,6 +119,7 @@ impl Job {
             manager: String::new(),
             options: self.options.object.clone(),
             warnings: Vec::new(),
+            collection: true,
             applied: false,
         };
         match remove::delete(&mut ctx, &target, &self.options).await {

@@ -41,6 +41,7 @@ pub async fn serve(
         manager: request.manager(&options.manager),
         options: options.object,
         warnings: decoded.warnings,
+        collection: false,
         applied: false,
     };
     let mut object = decoded.object;

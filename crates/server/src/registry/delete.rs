@@ -212,6 +212,7 @@ async fn run(
         manager: String::new(),
         options: options.object.clone(),
         warnings: Vec::new(),
+        collection: false,
         applied: false,
     };
     let removed = remove::delete(&mut ctx, target, options).await?;

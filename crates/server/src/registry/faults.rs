@@ -5,6 +5,7 @@
 use api::{ApiError, Cause, Object, validate};
 
 use super::write::{self, Context};
+use crate::admission::expression_faults;
 use crate::custom::{DEFINITIONS, Part, rules};
 use crate::server::Target;
 
@@ -24,9 +25,11 @@ pub fn create(
         ctx.warnings.extend(api::crd::validate::warnings(object, None));
     }
     let (kind, mut read) = write::validated(target, object)?;
-    let mut faults = validate::create(kind, read.as_mut().unwrap_or(object));
+    let read = read.as_mut().unwrap_or(object);
+    let mut faults = validate::create(kind, read);
+    faults.extend(expression_faults(kind, read));
     if is_definition(target) {
-        faults.extend(rules::admit::faults(object, None, &faults));
+        faults.extend(rules::admit::faults(read, None, &faults));
     }
     Ok(faults)
 }
@@ -62,6 +65,9 @@ pub fn update(
         return Ok(validate::status_update(kind, new, old));
     }
     let mut faults = validate::update(kind, new, old);
+    // What is stored already stays.
+    let held = expression_faults(kind, old);
+    faults.extend(expression_faults(kind, new).into_iter().filter(|cause| !held.contains(cause)));
     if is_definition(target) {
         faults.extend(rules::admit::faults(new, Some(old), &faults));
     }

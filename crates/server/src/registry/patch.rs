@@ -146,6 +146,7 @@ pub async fn serve(
         manager: request.manager(&options.manager),
         options: options.object.clone(),
         warnings: Vec::new(),
+        collection: false,
         applied: false,
     };
     let written = patch_object(&mut ctx, &target, &patch).await?;

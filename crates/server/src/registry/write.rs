@@ -10,12 +10,13 @@ use api::codec::json::{Encoded, encode_for_store};
 use api::kinds::Kind;
 use api::{ApiError, Entry, Key, Object, Reason, strategy};
 use http::StatusCode;
+use parking_lot::Mutex;
 use store::{Change, CommitError, Expect};
 
 use super::form;
 use crate::edge::accept;
 use crate::edge::respond::{self, Reply};
-use crate::gate::{Operation, UserInfo, Write};
+use crate::gate::{Operation, Reinvocation, UserInfo, Write};
 use crate::server::{Request, Server, Target};
 
 /// A write on its way.
@@ -32,6 +33,8 @@ pub struct Context<'a> {
     pub options: Object,
     /// For the client.
     pub warnings: Vec<String>,
+    /// Whether the object goes with its whole collection, whose request names none.
+    pub collection: bool,
     /// Whether an apply has noted already who owns what.
     pub applied: bool,
 }
@@ -104,16 +107,24 @@ impl Context<'_> {
             subresource: &target.sub,
             operation,
             namespace: &target.namespace,
-            name: &target.name,
+            name: if self.collection { "" } else { &target.name },
             object: (operation != Operation::Delete).then(|| std::mem::take(object)),
             old,
             options: &self.options,
             user: self.user,
             dry_run: self.dry_run,
             warnings: Vec::new(),
+            noted: Mutex::default(),
+            again: Reinvocation::default(),
         };
-        for plugin in plugins {
+        for plugin in &plugins {
             plugin.admit(&mut write).await?;
+        }
+        if std::mem::take(&mut write.again.wanted) {
+            write.again.second = true;
+            for plugin in &plugins {
+                plugin.admit(&mut write).await?;
+            }
         }
         let Write { object: changed, warnings, .. } = write;
         self.warnings.extend(warnings);
@@ -134,8 +145,9 @@ impl Context<'_> {
             return Ok(());
         }
         let resource = target.kind.resource();
+        let url_name = if self.collection { "" } else { target.name.as_str() };
         let own_name = object.as_ref().map(|o| o.name()).filter(|name| !name.is_empty());
-        let name = own_name.unwrap_or(&target.name).to_owned();
+        let name = own_name.unwrap_or(url_name).to_owned();
         let mut write = Write {
             resource: &resource,
             subresource: &target.sub,
@@ -149,6 +161,8 @@ impl Context<'_> {
             user: self.user,
             dry_run: self.dry_run,
             warnings: Vec::new(),
+            noted: Mutex::default(),
+            again: Reinvocation::default(),
         };
         let mut outcome = Ok(());
         for plugin in plugins {
@@ -158,6 +172,7 @@ impl Context<'_> {
             }
             self.warnings.extend(plugin.warnings(&write));
         }
+        self.warnings.append(write.noted.get_mut());
         if let (Some(object), Some(lent)) = (object, write.object.take()) {
             *object = lent;
         }

@@ -132,6 +132,7 @@ pub(crate) async fn read<'a>(
         manager: request.manager(&options.manager),
         options: options.object,
         warnings: decoded.warnings,
+        collection: false,
         applied: false,
     };
     Ok(Created { object: decoded.object, ctx })

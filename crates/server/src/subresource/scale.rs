@@ -149,6 +149,7 @@ pub async fn serve(
         manager: request.manager(&options.manager),
         options: options.object.clone(),
         warnings: Vec::new(),
+        collection: false,
         applied: false,
     };
     let wanted = match kind {

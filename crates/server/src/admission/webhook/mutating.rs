@@ -1,0 +1,102 @@
+//! MutatingAdmissionWebhook: webhooks that may change what is written, one after the other.
+
+use std::sync::Arc;
+
+use api::clock::Rng;
+use api::{ApiError, Object, Resource, Value as Json, kinds};
+use futures_util::future::BoxFuture;
+use store::Store;
+
+use super::super::lookup::Lookup;
+use super::super::matching::converted;
+use super::{Failure, Hook, Shared, call_failed};
+use crate::authz::Authz;
+use crate::gate::{Admission, Operation, Write};
+
+const NAME: &str = "MutatingAdmissionWebhook";
+
+/// The plugin.
+pub struct MutatingAdmissionWebhook(Shared);
+
+impl MutatingAdmissionWebhook {
+    /// Configurations live in `store`.
+    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, rng: &Rng) -> Self {
+        Self(Shared::new(store, "mutatingwebhookconfigurations", "admit", look, authz, rng))
+    }
+
+    async fn run(&self, write: &mut Write<'_>) -> Result<(), ApiError> {
+        let hooks = self.0.hooks();
+        write.again.begin(NAME, write.object.as_ref());
+        for (_, hook) in &hooks.list {
+            let Some(matched) = self.0.applies(hook, write)? else { continue };
+            if !write.again.may_call(NAME, &hook.key) {
+                continue;
+            }
+            let answer = match self.0.ask(hook, write, &matched).await {
+                Ok(answer) => answer,
+                Err(Failure::Call(_)) if hook.ignores_failure => continue,
+                Err(Failure::Call(why)) => return Err(call_failed(hook, &why)),
+                Err(Failure::Refused(error)) => return Err(error),
+            };
+            write.warnings.extend(answer.warnings);
+            let changed = match &answer.patch {
+                Some(patch) => apply(hook, write, &matched, patch)?,
+                None => false,
+            };
+            if changed {
+                write.again.changed(NAME);
+            }
+            if hook.reinvoked {
+                write.again.called(NAME, &hook.key);
+            }
+        }
+        write.again.end(NAME, write.object.as_ref());
+        Ok(())
+    }
+}
+
+/// Applies a webhook's patch; whether it changed anything.
+fn apply(
+    hook: &Hook,
+    write: &mut Write<'_>,
+    matched: &Resource,
+    patch: &Json,
+) -> Result<bool, ApiError> {
+    let Some(object) = &write.object else {
+        return Err(ApiError::internal(format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            hook.name
+        )));
+    };
+    let whole = write.subresource.is_empty() || write.subresource == "status";
+    let turned = if whole { converted(object, write.resource, matched)? } else { None };
+    let patched = api::patch::json_patch(turned.as_ref().unwrap_or(object), patch)
+        .map_err(ApiError::internal)?;
+    let patched = Object::from_value(patched)
+        .ok_or_else(|| ApiError::internal("the patched object is no object"))?;
+    let back = if whole { converted(&patched, matched, write.resource)? } else { None };
+    let mut patched = back.unwrap_or(patched);
+    if let Some(kind) = kinds::of_object(patched.api_version(), patched.kind()) {
+        if let Some(ty) = kind.schema() {
+            patched = api::codec::conform::decode(patched, ty).map_err(ApiError::internal)?.object;
+        }
+        api::default::apply(kind, &mut patched);
+    }
+    let changed = *object != patched;
+    write.object = Some(patched);
+    Ok(changed)
+}
+
+impl Admission for MutatingAdmissionWebhook {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn handles(&self, resource: &Resource, subresource: &str, operation: Operation) -> bool {
+        self.0.may_match(resource, subresource, operation)
+    }
+
+    fn admit<'a>(&'a self, write: &'a mut Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(self.run(write))
+    }
+}
