@@ -10,6 +10,7 @@ mod managers;
 mod schema;
 mod typed;
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// Who writes what, and when.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Writer<'a> {
     /// The field manager; by default the user agent up to the first slash.
     pub manager: &'a str,
@@ -40,6 +41,18 @@ pub struct Writer<'a> {
     pub reset: &'a FieldSet,
     /// As `metav1.Time` prints it.
     pub now: &'a str,
+    /// The other versions that managers may have written in.
+    pub versions: Option<&'a dyn Versions>,
+}
+
+/// The versions of what is written. What a manager owns is named as in the version that it wrote in.
+pub trait Versions {
+    /// An object of the writer's version in another one, with the type of that; `None` where the
+    /// versions have one form.
+    fn form(&self, object: &Object, api_version: &str) -> Option<(Object, Schema<'_>)>;
+
+    /// An object of another version in the writer's.
+    fn back(&self, object: Object) -> Option<Object>;
 }
 
 /// A field that another manager owns.
@@ -153,10 +166,31 @@ fn fields_of(value: &Value) -> &Map<String, Value> {
     value.as_object().unwrap_or(&NONE)
 }
 
+/// The changes as a manager names them; `None` where it names them as the writer does.
+fn changes_for(
+    writer: &Writer<'_>,
+    manager: &Manager,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+) -> Option<Changes> {
+    let versions = writer.versions.filter(|_| manager.api_version != writer.api_version)?;
+    let form = |map: &Map<String, Value>| versions.form(&Object(map.clone()), &manager.api_version);
+    let ((old, schema), (new, _)) = (form(old)?, form(new)?);
+    Some(changes(&Writer { schema, ..*writer }, &old.0, &new.0))
+}
+
 /// Takes the changed fields from everyone but `except`.
-fn take_from_others(managers: &mut Vec<Manager>, except: Option<&Manager>, changes: &Changes) {
+fn take_from_others(
+    writer: &Writer<'_>,
+    managers: &mut Vec<Manager>,
+    except: Option<&Manager>,
+    changes: &Changes,
+    (old, new): (&Map<String, Value>, &Map<String, Value>),
+) {
     for manager in managers.iter_mut() {
         if except.is_none_or(|e| !e.is(manager)) {
+            let own = changes_for(writer, manager, old, new);
+            let changes = own.as_ref().unwrap_or(changes);
             manager.fields.subtract(&changes.set);
             manager.fields.subtract(&changes.removed);
         }
@@ -184,7 +218,7 @@ impl Writer<'_> {
         new: &Map<String, Value>,
     ) {
         let changes = changes(self, old, new);
-        take_from_others(managers, None, &changes);
+        take_from_others(self, managers, None, &changes, (old, new));
         let mut owned = changes.set;
         owned.subtract(&UNOWNED);
         if !owned.is_empty() {
@@ -342,17 +376,20 @@ fn merge(
     me.time = last.as_ref().and_then(|m| m.time.clone());
     managers.push(me.clone());
     let new = match &last {
-        Some(last) if !last.fields.is_empty() => prune(schema, &merged, &managers, &last.fields),
+        Some(last) if !last.fields.is_empty() => prune(writer, &merged, &managers, last),
         _ => merged,
     };
 
-    let changes = changes(writer, fields_of(live), fields_of(&new));
+    let both = (fields_of(live), fields_of(&new));
+    let changes = changes(writer, both.0, both.1);
     if !force {
         let mut conflicts = Vec::new();
         let mut others: Vec<&Manager> = managers.iter().filter(|m| !m.is(&me)).collect();
         others.sort_by(|a, b| a.name.cmp(&b.name));
         for other in others {
-            let paths = other.fields.intersection(&changes.set).paths();
+            let own = changes_for(writer, other, both.0, both.1);
+            let set = &own.as_ref().unwrap_or(&changes).set;
+            let paths = other.fields.intersection(set).paths();
             let manager = other.print();
             conflicts
                 .extend(paths.into_iter().map(|path| Conflict { manager: manager.clone(), path }));
@@ -361,7 +398,7 @@ fn merge(
             return Err(ApplyError::Conflicts(conflicts));
         }
     }
-    take_from_others(&mut managers, Some(&me), &changes);
+    take_from_others(writer, &mut managers, Some(&me), &changes, both);
     let changed = new != *live;
     for manager in &mut managers {
         if manager.is(&me) {
@@ -379,22 +416,57 @@ fn merge(
     Ok(out)
 }
 
-/// Removes what the manager applied last time and nobody owns any more.
-fn prune(schema: Schema<'_>, merged: &Value, managers: &[Manager], last: &FieldSet) -> Value {
-    let named = |set: &FieldSet| typed::with_parents(Some(schema), set);
-    let without = |set: &FieldSet| {
-        typed::remove(schema, merged, set).unwrap_or_else(|| Value::Object(Map::new()))
+/// A value of the writer's version in another, with the type of that.
+fn seen<'v, 'w>(
+    writer: &Writer<'w>,
+    value: &'v Value,
+    api_version: &str,
+) -> (Cow<'v, Value>, Schema<'w>) {
+    let versions = writer.versions.filter(|_| api_version != writer.api_version);
+    let form = versions.and_then(|v| v.form(&Object(fields_of(value).clone()), api_version));
+    match form {
+        Some((object, schema)) => (Cow::Owned(object.0.into()), schema),
+        None => (Cow::Borrowed(value), writer.schema),
+    }
+}
+
+/// A value of another version in the writer's.
+fn home(writer: &Writer<'_>, value: Value, api_version: &str) -> Value {
+    let versions = writer.versions.filter(|_| api_version != writer.api_version);
+    let back = versions.and_then(|v| v.back(Object(fields_of(&value).clone())));
+    back.map_or(value, |object| object.0.into())
+}
+
+/// Removes what the manager applied last time and nobody owns any more; each set of fields in the
+/// version that it is named in.
+fn prune(writer: &Writer<'_>, merged: &Value, managers: &[Manager], last: &Manager) -> Value {
+    let without = |schema: Schema<'_>, value: &Value, set: &FieldSet| {
+        typed::remove(schema, value, set).unwrap_or_else(|| Value::Object(Map::new()))
     };
-    let owned = managers.iter().fold(FieldSet::default(), |all, m| all.union(&m.fields));
-    let last = named(last);
-    let all = named(&typed::fields(schema, merged).below);
+    let named = |schema: Schema<'_>, set: &FieldSet| typed::with_parents(Some(schema), set);
+    let all =
+        |schema: Schema<'_>, value: &Value| named(schema, &typed::fields(schema, value).below);
+    let version = last.api_version.as_str();
+    let (before, schema) = seen(writer, merged, version);
+    let applied = named(schema, &last.fields);
+    let mut pruned = home(writer, without(schema, &before, &applied), version);
     // What others own under a removed item comes back with the item,
-    let pruned = without(&last);
-    let kept = named(&typed::fields(schema, &pruned).below).union(&named(&owned));
-    let pruned = without(&all.difference(&kept));
+    let mut versions: Vec<&str> = managers.iter().map(|m| m.api_version.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    for version in versions {
+        let ((whole, schema), (left, _)) =
+            (seen(writer, merged, version), seen(writer, &pruned, version));
+        let of_version = managers.iter().filter(|m| m.api_version == version);
+        let owned = of_version.fold(FieldSet::default(), |all, m| all.union(&m.fields));
+        let kept = all(schema, &left).union(&named(schema, &owned));
+        let rest = without(schema, &whole, &all(schema, &whole).difference(&kept));
+        pruned = home(writer, rest, version);
+    }
     // and what was never applied by this manager is none of its business.
-    let kept = named(&typed::fields(schema, &pruned).below);
-    without(&all.difference(&kept).intersection(&last))
+    let kept = all(schema, &seen(writer, &pruned, version).0);
+    let gone = all(schema, &before).difference(&kept).intersection(&applied);
+    home(writer, without(schema, &before, &gone), version)
 }
 
 /// The paths whose values are still those of kubectl's last client-side apply.

@@ -99,3 +99,57 @@ async fn strangers_may_nothing() {
     assert!(error.is_forbidden(), "{error}");
     stop.cancel();
 }
+
+/// What a manager owns is named as in the version that it wrote in; writes in another version take it
+/// away all the same.
+#[tokio::test]
+async fn fields_are_owned_across_versions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), &stop).await;
+    let path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/h";
+    let apply = |manager: &str, version: &str, force: bool, spec: &Value| {
+        let path = path.replacen("v1", version, 1);
+        let uri = format!("{path}?fieldManager={manager}&force={force}");
+        let body = json!({"apiVersion": format!("autoscaling/{version}"),
+            "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"}, "spec": spec});
+        let request = http::Request::patch(uri)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(Bytes::from(body.to_string()))
+            .expect("a request");
+        let client = client.clone();
+        async move {
+            let response = client.send(request).await.expect("answers");
+            let status = response.status().as_u16();
+            let body = response.into_body().bytes().await.expect("a body");
+            (status, serde_json::from_slice::<Value>(&body).expect("JSON"))
+        }
+    };
+    let target = json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
+    let old = json!({"scaleTargetRef": target, "maxReplicas": 5,
+        "targetCPUUtilizationPercentage": 50});
+    assert_eq!(apply("one", "v1", false, &old).await.0, 201);
+    let new = json!({"scaleTargetRef": target, "maxReplicas": 5, "metrics": [{"type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]});
+    let (status, refused) = apply("two", "v2", false, &new).await;
+    assert_eq!(status, 409, "{refused}");
+    let message = refused["message"].as_str().expect("a message");
+    assert!(message.contains(".spec.targetCPUUtilizationPercentage"), "{message}");
+    let (status, taken) = apply("two", "v2", true, &new).await;
+    assert_eq!(status, 200, "{taken}");
+    let one = taken["metadata"]["managedFields"]
+        .as_array()
+        .expect("managers")
+        .iter()
+        .find(|m| m["manager"] == "one")
+        .expect("the first one");
+    assert_eq!(one["apiVersion"], "autoscaling/v1");
+    assert!(one["fieldsV1"]["f:spec"]["f:targetCPUUtilizationPercentage"].is_null(), "{one}");
+    assert!(one["fieldsV1"]["f:spec"]["f:maxReplicas"].is_object(), "{one}");
+    // What a manager applied in one version and no longer applies in another goes.
+    let less = json!({"scaleTargetRef": target, "maxReplicas": 5});
+    let (status, pruned) = apply("two", "v1", false, &less).await;
+    assert_eq!(status, 200, "{pruned}");
+    assert!(pruned["spec"]["targetCPUUtilizationPercentage"].is_null(), "{pruned}");
+    stop.cancel();
+}

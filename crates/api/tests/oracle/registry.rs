@@ -88,6 +88,7 @@ impl Registry {
         let subresource = target.subresource.clone().unwrap_or_default();
         let reset = strategy::reset_fields(kind, &subresource);
         let writer = Writer {
+            versions: None,
             manager: &manager,
             subresource: &subresource,
             api_version: &api_version,

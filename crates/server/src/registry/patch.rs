@@ -177,6 +177,7 @@ pub async fn patch_object(
                 schema: target.apply_schema(),
                 reset: &reset,
                 now: &now,
+                versions: Some(target),
             };
             let mut applied = api::apply::apply(live, &config, patch.force, &writer)?;
             match patch.validation {

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use api::apply::{FieldSet, Writer, update_managed_fields};
+use api::apply::{FieldSet, Versions, Writer, update_managed_fields};
 use api::codec::json::{Encoded, encode_for_store};
 use api::kinds::Kind;
 use api::{ApiError, Entry, Key, Object, Reason, strategy};
@@ -211,6 +211,29 @@ pub fn writer<'a>(
         schema: target.apply_schema(),
         reset,
         now,
+        versions: Some(target),
+    }
+}
+
+/// The form of a kind's other versions, for what managers own in them. Versions of custom resources
+/// are taken to be of one form.
+impl Versions for Target {
+    fn form(&self, object: &Object, api_version: &str) -> Option<(Object, api::apply::Schema<'_>)> {
+        if self.custom.is_some() {
+            return None;
+        }
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = api::kinds::find(group, version, self.kind.plural)?;
+        let schema = kind.schema()?;
+        let mut object = object.clone();
+        object.set_type(self.kind.group_version(), self.kind.kind);
+        let object = api::convert::convert(object, self.kind, kind).ok()?;
+        Some((object, schema.into()))
+    }
+
+    fn back(&self, object: Object) -> Option<Object> {
+        let kind = api::kinds::of_object(object.api_version(), object.kind())?;
+        api::convert::convert(object, kind, self.kind).ok()
     }
 }
 
