@@ -14,6 +14,7 @@ use store::{ResourceCache, Store};
 
 use crate::aggregate::Aggregator;
 use crate::config::Config;
+use crate::custom::convert::Prepared;
 use crate::custom::{Custom, Customs};
 use crate::edge::Media;
 use crate::endpoints::served::Served;
@@ -143,6 +144,8 @@ pub struct Target {
     pub stored: &'static Kind,
     /// The definition, of a custom resource.
     pub custom: Option<Custom>,
+    /// What a webhook has converted for it.
+    pub prepared: Option<Arc<Prepared>>,
     /// The objects.
     pub cache: Arc<ResourceCache>,
     /// Empty for cluster scope and over all namespaces.
@@ -162,6 +165,7 @@ impl Target {
             kind,
             stored,
             custom: None,
+            prepared: None,
             cache: server.store.resource(&qualified),
             namespace: if kind.namespaced { namespace.to_owned() } else { String::new() },
             name: name.to_owned(),
@@ -210,6 +214,11 @@ impl Target {
         self.as_stored() && self.custom.as_ref().is_none_or(|custom| custom.is_verbatim(entry))
     }
 
+    /// Whether what is about to be written was converted by a webhook.
+    pub fn is_converted(&self) -> bool {
+        self.prepared.as_ref().is_some_and(|prepared| prepared.stored().is_some())
+    }
+
     /// The type of its objects, for server-side apply.
     pub fn apply_schema(&self) -> api::apply::Schema<'_> {
         use api::apply::Schema;
@@ -237,7 +246,7 @@ impl Target {
     /// An entry in the request's version.
     pub fn object(&self, entry: &api::Entry) -> Result<Object, ApiError> {
         if let Some(custom) = &self.custom {
-            return custom.read(entry);
+            return custom.read(entry, self.prepared.as_deref());
         }
         let object = entry.object().map_err(ApiError::internal)?;
         self.to_request(object)
@@ -250,7 +259,7 @@ impl Target {
         entry: &api::Entry,
     ) -> Result<Object, ApiError> {
         match &self.custom {
-            Some(custom) => custom.reformed(object, entry.revision),
+            Some(custom) => custom.reformed(object, entry.revision, self.prepared.as_deref()),
             None => self.to_request(object),
         }
     }
@@ -271,7 +280,7 @@ impl Target {
     /// An object of the request's version in the stored one.
     pub fn to_stored(&self, object: Object) -> Result<Object, ApiError> {
         if let Some(custom) = &self.custom {
-            return custom.to_stored(object);
+            return custom.to_stored(object, self.prepared.as_deref());
         }
         if self.as_stored() {
             return Ok(object);

@@ -96,7 +96,7 @@ pub async fn start(
     );
     let authority = config.kubelet_certificate_authority.clone().map(Pem::File);
     let tls = Arc::new(pki.server_config().map_err(fault)?);
-    let customs = Customs::new(&store);
+    let customs = Customs::new(&store, &rng);
     if let Some(path) = &config.admin_kubeconfig {
         pki.write_kubeconfig(path, Identity::Admin, &url_of(advertised)).map_err(fault)?;
     }

@@ -25,7 +25,7 @@ mod resize;
 mod runtime_class;
 mod service_account;
 mod topology;
-mod webhook;
+pub mod webhook;
 
 use std::sync::Arc;
 

@@ -103,14 +103,17 @@ async fn one(server: &Arc<Server>, name: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let group = &served.definition.group;
-    let others: Vec<api::Value> = table
+    let others: Vec<&api::Value> = table
         .definitions
         .values()
         .filter(|other| other.definition.group == *group && other.definition.name != name)
-        .map(|other| other.accepted.clone())
+        .map(|other| &other.accepted)
         .collect();
     let now = server.clock.time();
-    change(server, name, "status", |object| conditions::settle(object, others.iter(), &now)).await
+    change(server, name, "status", |object| {
+        conditions::settle(object, others.iter().copied(), &now)
+    })
+    .await
 }
 
 /// Changes a definition on behalf of the server.

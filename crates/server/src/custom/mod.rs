@@ -7,6 +7,7 @@
 //! (`api::crd`), the registry.
 
 pub mod controller;
+pub mod convert;
 mod objects;
 pub mod rules;
 
@@ -16,11 +17,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use api::ApiError;
+use api::clock::Rng;
 use api::crd::{Definition, Version};
 use api::kinds::Kind;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use store::{ResourceCache, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::webhook::Caller;
 
 /// Where definitions are kept.
 pub const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
@@ -39,6 +44,8 @@ pub struct Served {
     accepted: api::Value,
     /// Whether all of its names were accepted.
     settled: bool,
+    /// Cancelled when the definition says something else.
+    retired: Arc<CancellationToken>,
     /// The CEL rules of each version, read when they are first needed.
     rules: Vec<OnceLock<Option<rules::Node>>>,
 }
@@ -74,6 +81,11 @@ impl Custom {
         }
         let rules = self.served.rules.get(self.version)?;
         rules.get_or_init(|| rules::Node::of(&version.schema, true)).as_ref()
+    }
+
+    /// Cancelled when the definition says something else, or is gone: watches end.
+    pub fn retired(&self) -> &CancellationToken {
+        &self.served.retired
     }
 
     /// Whether stored bytes are what a client of this version is to see.
@@ -178,7 +190,13 @@ impl Served {
         let accepted = object.at("status.acceptedNames").cloned().unwrap_or_default();
         let settled = api::crd::conditions::is_true(&object, "NamesAccepted");
         let rules = definition.versions.iter().map(|_| OnceLock::new()).collect();
-        Some(Self { definition, clean_since, spec, accepted, settled, rules })
+        let retired = match same {
+            Some(old) if old.definition.established == definition.established => {
+                old.retired.clone()
+            }
+            _ => Arc::default(),
+        };
+        Some(Self { retired, definition, clean_since, spec, accepted, settled, rules })
     }
 }
 
@@ -187,16 +205,19 @@ pub struct Customs {
     cache: Arc<ResourceCache>,
     table: ArcSwap<Table>,
     making: Mutex<()>,
+    /// Converts between versions.
+    webhooks: Caller,
     /// Definitions, by uid, whose objects are being deleted.
     emptying: Mutex<HashSet<String>>,
 }
 
 impl Customs {
     /// The definitions in a store.
-    pub fn new(store: &Store) -> Self {
+    pub fn new(store: &Store, rng: &Rng) -> Self {
         let cache = store.resource(DEFINITIONS);
+        let webhooks = Caller::new(store, rng.clone());
         let table = ArcSwap::from_pointee(Table::of(&cache, &Table::default()));
-        Self { cache, table, making: Mutex::default(), emptying: Mutex::default() }
+        Self { webhooks, cache, table, making: Mutex::default(), emptying: Mutex::default() }
     }
 
     /// The definitions as they are now.
@@ -213,6 +234,12 @@ impl Customs {
         }
         let next = Arc::new(Table::of(&self.cache, &before));
         self.table.store(next.clone());
+        for (name, old) in &before.definitions {
+            let kept = next.definitions.get(name);
+            if kept.is_none_or(|new| !Arc::ptr_eq(&old.retired, &new.retired)) {
+                old.retired.cancel();
+            }
+        }
         next
     }
 

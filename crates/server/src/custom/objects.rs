@@ -8,6 +8,7 @@ use api::{ApiError, Cause, CauseReason, Entry, Object, Value, validate};
 use serde_json::json;
 
 use super::Custom;
+use super::convert::Prepared;
 use super::rules::Outcome;
 
 /// The part of an update that is checked.
@@ -39,28 +40,58 @@ impl Custom {
     }
 
     /// A stored object in the version of the request.
-    pub fn read(&self, entry: &Entry) -> Result<Object, ApiError> {
+    pub fn read(&self, entry: &Entry, prepared: Option<&Prepared>) -> Result<Object, ApiError> {
         let object = entry.object().map_err(ApiError::internal)?;
-        self.reformed(object, entry.revision)
+        self.reformed(object, entry.revision, prepared)
+    }
+
+    /// A stored object in the version that it is stored in, in the present form.
+    pub fn as_stored(&self, entry: &Entry) -> Result<Object, ApiError> {
+        let mut object = entry.object().map_err(ApiError::internal)?;
+        self.renew(&mut object, entry.revision);
+        Ok(object)
     }
 
     /// An object as it was stored at a revision, in the version of the request.
-    pub fn reformed(&self, mut object: Object, revision: u64) -> Result<Object, ApiError> {
-        if revision < self.served.clean_since {
-            let (_, own) = object.api_version().split_once('/').unwrap_or_default();
-            if let Some(own) = self.definition().version(own) {
-                reform(&mut object, &self.definition().versions[own].schema);
-            }
+    pub fn reformed(
+        &self,
+        mut object: Object,
+        revision: u64,
+        prepared: Option<&Prepared>,
+    ) -> Result<Object, ApiError> {
+        self.renew(&mut object, revision);
+        let ready = prepared.and_then(|p| p.read(object.uid(), revision));
+        self.convert(object, self.version, ready)
+    }
+
+    /// Brings an object that was stored before the definition changed to its present form.
+    fn renew(&self, object: &mut Object, revision: u64) {
+        if revision >= self.served.clean_since {
+            return;
         }
-        self.convert(object, self.version)
+        let (_, own) = object.api_version().split_once('/').unwrap_or_default();
+        if let Some(own) = self.definition().version(own) {
+            reform(object, &self.definition().versions[own].schema);
+        }
     }
 
     /// An object of the request's version in the stored one.
-    pub fn to_stored(&self, object: Object) -> Result<Object, ApiError> {
-        self.convert(object, self.definition().storage)
+    pub fn to_stored(
+        &self,
+        object: Object,
+        prepared: Option<&Prepared>,
+    ) -> Result<Object, ApiError> {
+        let ready = prepared.and_then(Prepared::stored);
+        self.convert(object, self.definition().storage, ready)
     }
 
-    fn convert(&self, mut object: Object, to: usize) -> Result<Object, ApiError> {
+    /// `ready`: what a webhook made of the object.
+    fn convert(
+        &self,
+        mut object: Object,
+        to: usize,
+        ready: Option<&Object>,
+    ) -> Result<Object, ApiError> {
         let to = &self.definition().versions[to];
         if object.api_version() == to.kind.group_version() {
             return Ok(object);
@@ -70,7 +101,10 @@ impl Custom {
                 object.set_type(to.kind.group_version(), to.kind.kind);
             }
             Conversion::Webhook(_) => {
-                return Err(ApiError::internal("the object was not converted by its webhook"));
+                let why = "the object was not converted by its webhook";
+                let rv = object.resource_version().to_owned();
+                object = ready.cloned().ok_or_else(|| ApiError::internal(why))?;
+                object.set_meta("resourceVersion", rv);
             }
         }
         prune::prune(&mut object.0, &to.schema);

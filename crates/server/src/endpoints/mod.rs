@@ -121,6 +121,12 @@ fn paths(server: &Server) -> Vec<String> {
         let versions = server.served.versions(group);
         paths.extend(versions.into_iter().map(|v| format!("/apis/{group}/{v}")));
     }
+    let customs = server.customs.table();
+    for group in customs.groups().filter(|g| !server.served.has_group(g)) {
+        paths.push(format!("/apis/{group}"));
+        let versions = customs.versions(group).iter();
+        paths.extend(versions.map(|v| format!("/apis/{group}/{v}")));
+    }
     paths.extend(health::paths());
     paths.sort();
     paths

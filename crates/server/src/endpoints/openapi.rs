@@ -21,6 +21,9 @@ const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pro
 
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
+    if !path.starts_with("/openapi") {
+        return None;
+    }
     let (more, more_revision) = aggregate::versions_2(server);
     let customs = server.customs.table();
     let established = || customs.definitions().filter(|d| d.established);

@@ -57,7 +57,7 @@ pub async fn serve(
         next: AtomicUsize::new(0),
     };
     job.run().await?;
-    list::answer(server, &request, &target, accept, page)
+    list::answer(server, &request, &target, accept, page).await
 }
 
 /// The objects of one request, and who works on them.

@@ -9,6 +9,7 @@ use store::{CommitError, Expect};
 
 use super::decode;
 use super::write::{self, Context, Outcome, Written};
+use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
 use crate::query::WriteOptions;
@@ -155,12 +156,15 @@ async fn once(
         let outcome = Outcome::Shown(std::mem::take(object));
         return Ok(Written { outcome, created: true });
     }
+    let target = &*convert::for_writing(server, target, object).await?;
+    // A webhook's work is not done again for the answer.
+    let shown = target.is_converted().then(|| object.clone());
     let writing = write::put(server, target, object, Expect::Absent);
     drop(std::mem::take(object));
     match writing.await {
         Ok(entry) => {
             reservations.into_iter().for_each(Reservation::commit);
-            Ok(Written { outcome: Outcome::Committed(entry), created: true })
+            Ok(Written { outcome: Outcome::of(entry, shown), created: true })
         }
         Err(CommitError::Conflict(_)) => Err(exists()),
         Err(error) => Err(write::unavailable(&error)),

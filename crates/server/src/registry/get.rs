@@ -9,6 +9,7 @@ use api::ApiError;
 use http::StatusCode;
 
 use super::{form, page};
+use crate::custom::convert;
 use crate::edge::accept;
 use crate::edge::respond::Reply;
 use crate::query;
@@ -33,6 +34,7 @@ pub async fn serve(
         wait_for(server, revision).await?;
     }
     let entry = target.entry()?;
+    let target = &*convert::for_reading(server, target, std::slice::from_ref(&entry)).await?;
     form::reply_entry(server, request, target, accept, StatusCode::OK, &entry)
 }
 

@@ -16,6 +16,7 @@ use super::page::{self, Token};
 use super::select::Selection;
 use super::{form, get};
 use crate::codec;
+use crate::custom::convert;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Accept, Media, accept, gzip};
 use crate::query::ReadOptions;
@@ -58,14 +59,14 @@ pub async fn serve(
         let found = target.cache.get(&selection.namespace, &selection.name);
         let entries = found.into_iter().filter(|e| selection.matches(&e.card)).collect();
         let page = Page { meta: Meta { revision, ..Meta::default() }, entries };
-        return answer(server, request, target, accept, page);
+        return answer(server, request, target, accept, page).await;
     }
     let page = Page::take(snapshot, &selection, options.limit, revision);
-    answer(server, request, target, accept, page)
+    answer(server, request, target, accept, page).await
 }
 
 /// A page in the form that the client takes.
-pub fn answer(
+pub async fn answer(
     server: &Server,
     request: &Request,
     target: &Target,
@@ -87,6 +88,7 @@ pub fn answer(
         out.extend_from_slice(b"]}\n");
         return Ok(sized(out.freeze()));
     }
+    let target = &*convert::for_reading(server, target, &page.entries).await?;
     let value = form::list(server, request, target, accept.shape, &page.meta, &page.entries)?;
     let bytes = codec::encode_value(&value, accept.media).map_err(ApiError::internal)?;
     let size = Size(bytes.len());

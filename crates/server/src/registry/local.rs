@@ -29,20 +29,23 @@ pub fn watch(target: &Target, options: &ListOptions, shutdown: Shutdown) -> Opti
         return None;
     }
     let entries = snapshot.iter().filter(|e| selection.matches(&e.card)).cloned().collect();
-    let state = (watcher, Arc::new(selection), shutdown);
-    let events = futures_util::stream::unfold(state, |(mut watcher, selection, stop)| async move {
-        loop {
-            let batch = tokio::select! {
-                () = stop.cancelled() => return None,
-                batch = watcher.next_batch() => batch.ok()?,
-            };
-            let seen: Vec<LocalEvent> =
-                batch.iter().filter_map(|event| local(event, &selection)).collect();
-            if !seen.is_empty() {
-                return Some((seen, (watcher, selection, stop)));
+    let state = (watcher, Arc::new(selection), shutdown, target.custom.clone());
+    let events =
+        futures_util::stream::unfold(state, |(mut watcher, selection, stop, custom)| async move {
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return None,
+                    batch = watcher.next_batch() => batch.ok()?,
+                    () = super::watch::retired(custom.as_ref()) => return None,
+                };
+                let seen: Vec<LocalEvent> =
+                    batch.iter().filter_map(|event| local(event, &selection)).collect();
+                if !seen.is_empty() {
+                    return Some((seen, (watcher, selection, stop, custom)));
+                }
             }
-        }
-    });
+        });
     Some(LocalWatch { revision: snapshot.revision, entries, events: events.boxed() })
 }
 

@@ -13,7 +13,7 @@ use store::{CommitError, Expect};
 
 use super::delete::Options;
 use super::write::{self, Context, End};
-use crate::custom::DEFINITIONS;
+use crate::custom::{DEFINITIONS, convert};
 use crate::gate::Operation;
 use crate::server::Target;
 
@@ -50,6 +50,8 @@ pub async fn delete(
 ) -> Result<Removed, ApiError> {
     loop {
         let entry = target.entry()?;
+        let target =
+            &*convert::for_reading(ctx.server, target, std::slice::from_ref(&entry)).await?;
         let old = target.object(&entry)?;
         preconditions(target, options, &old)?;
         let mut nothing = Object::default();
@@ -99,17 +101,20 @@ async fn execute(
             if object == old {
                 return Ok(Removed { object: old, gone: false });
             }
+            let target = &*convert::for_writing(server, target, &object).await?;
             let entry = write::put(server, target, &object, expect).await.map_err(fault)?;
             Ok(Removed { object: versioned(object, &entry), gone: false })
         }
         Plan::MarkAndRemove(object) => {
             drop(old);
             let end = End::Marked;
+            let target = &*convert::for_writing(server, target, &object).await?;
             let last = write::remove(server, target, &object, expect, end).await.map_err(fault)?;
             Ok(Removed { object: versioned(object, &last), gone: true })
         }
         Plan::Remove(object) => {
             let end = End::AtOnce;
+            let target = &*convert::for_writing(server, target, &object).await?;
             let last = write::remove(server, target, &object, expect, end).await.map_err(fault)?;
             Ok(Removed { object: versioned(object, &last), gone: true })
         }

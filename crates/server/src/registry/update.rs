@@ -13,6 +13,7 @@ use store::{CommitError, Expect};
 use super::create;
 use super::decode;
 use super::write::{self, Context, End, Outcome, Written};
+use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
 use crate::query::WriteOptions;
@@ -148,6 +149,7 @@ async fn round(
     let Some(entry) = target.cache.get(&target.namespace, &target.name) else {
         return absent(ctx, target, change).await.map(Round::Done);
     };
+    let target = &*convert::for_reading(server, target, std::slice::from_ref(&entry)).await?;
     let mut old = target.object(&entry)?;
     let mut new = (change.transform)(Some(&old))?;
     if change.style == Style::Put {
@@ -191,6 +193,9 @@ async fn round(
         return Ok(done(Outcome::Shown(new)));
     }
     let expect = Expect::Revision(entry.revision);
+    let target = &*convert::for_writing(server, target, if gone { &old } else { &new }).await?;
+    // A webhook's work is not done again for the answer.
+    let shown = target.is_converted().then(|| new.clone());
     let (committed, gone) = if gone {
         // Watchers are shown the last stored state, the client what it sent.
         (write::remove(server, target, &old, expect, End::AtOnce).await, Some(new))
@@ -202,7 +207,7 @@ async fn round(
     match committed {
         Ok(entry) => {
             reservations.into_iter().for_each(Reservation::commit);
-            Ok(done(gone.map_or(Outcome::Committed(entry), Outcome::Shown)))
+            Ok(done(gone.map_or_else(|| Outcome::of(entry, shown), Outcome::Shown)))
         }
         Err(CommitError::Conflict(None)) if insists => Err(target.not_found()),
         Err(CommitError::Conflict(_)) if insists => Err(stale(target)),

@@ -3,6 +3,7 @@
 //! A watch in the usual form copies shared bytes; other forms are made once per event and shared
 //! too. Not here: the ring of events (`store`), in-process watches (`local`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use super::form::{self, Include};
 use super::get;
 use super::select::Selection;
+use crate::custom::{Custom, convert};
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Accept, Media, Shape, accept};
 use crate::query::ReadOptions;
@@ -122,6 +124,14 @@ async fn start(
     })))
 }
 
+/// Ends when a custom resource's definition says something else.
+pub(super) async fn retired(custom: Option<&Custom>) {
+    match custom {
+        Some(custom) => custom.retired().cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How one watcher sees events.
 struct View {
     server: Arc<Server>,
@@ -160,7 +170,7 @@ impl Watch {
         if self.ended {
             return None;
         }
-        if let Some(bytes) = self.initial() {
+        if let Some(bytes) = self.initial().await {
             return Some(bytes);
         }
         loop {
@@ -174,6 +184,11 @@ impl Watch {
                 () = self.view.server.shutdown.cancelled() => return None,
                 batch = self.watcher.next_batch() => match batch {
                     Ok(events) => {
+                        if convert::is_needed(&self.view.target) {
+                            let both = events.iter().flat_map(|e| e.previous.iter().chain([&e.entry]));
+                            let entries: Vec<Arc<Entry>> = both.cloned().collect();
+                            self.view.prepare(&entries).await;
+                        }
                         if let Some(bytes) = self.view.frames(&events) {
                             return Some(bytes);
                         }
@@ -184,6 +199,8 @@ impl Watch {
                         return self.error_frame();
                     }
                 },
+                // After what came before it.
+                () = retired(self.view.target.custom.as_ref()) => return None,
                 () = tokio::time::sleep_until(timer) => {
                     if timer >= self.deadline {
                         return None;
@@ -199,7 +216,7 @@ impl Watch {
     }
 
     /// The objects that were there when the watch began, in chunks, then the mark of their end.
-    fn initial(&mut self) -> Option<Bytes> {
+    async fn initial(&mut self) -> Option<Bytes> {
         loop {
             let snapshot = self.snapshot.as_mut()?;
             let revision = snapshot.revision;
@@ -210,6 +227,7 @@ impl Watch {
                 }
                 return None;
             };
+            self.view.prepare(&chunk).await;
             let mut out = BytesMut::new();
             for entry in &chunk {
                 if !self.view.selection.matches(&entry.card) {
@@ -245,6 +263,15 @@ impl Watch {
 impl View {
     fn usual(&self) -> bool {
         self.accept == Accept::default() && self.target.as_stored()
+    }
+
+    /// Has a custom resource's webhook convert what is about to be shown.
+    async fn prepare(&mut self, entries: &[Arc<Entry>]) {
+        match convert::for_reading(&self.server, &self.target, entries).await {
+            Ok(Cow::Borrowed(_)) => {}
+            Ok(Cow::Owned(target)) => self.target = target,
+            Err(error) => tracing::error!(%error, "objects could not be converted"),
+        }
     }
 
     /// Whether the event's own frames are what this watcher takes.
@@ -306,7 +333,9 @@ impl View {
             if left {
                 let object: Object =
                     serde_json::from_slice(&event.left_json()).map_err(ApiError::internal)?;
-                let object = view.target.in_request_version(object, &event.entry)?;
+                let object = view
+                    .target
+                    .in_request_version(object, event.previous.as_ref().unwrap_or(&event.entry))?;
                 view.object_frame(kind, object)
             } else {
                 view.entry_frame(kind, &event.entry)

@@ -55,6 +55,19 @@ pub enum Outcome {
     Shown(Object),
 }
 
+impl Outcome {
+    /// A commit, and the object in the request's version where it is at hand.
+    pub fn of(entry: Arc<Entry>, shown: Option<Object>) -> Self {
+        match shown {
+            Some(mut object) => {
+                object.set_meta("resourceVersion", entry.revision.to_string());
+                Self::Shown(object)
+            }
+            None => Self::Committed(entry),
+        }
+    }
+}
+
 impl Written {
     /// The response.
     pub fn reply(
@@ -129,6 +142,10 @@ impl Context<'_> {
         let Write { object: changed, warnings, .. } = write;
         self.warnings.extend(warnings);
         *object = changed.unwrap_or_default();
+        if let (Some(custom), true) = (&target.custom, operation != Operation::Delete) {
+            // What plugins made of it has the form of the schema again.
+            custom.conform(object).map_err(ApiError::bad_request)?;
+        }
         Ok(())
     }
 

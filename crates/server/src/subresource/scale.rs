@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::codec;
+use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::edge::{Shape, accept};
 use crate::query::WriteOptions;
@@ -131,6 +132,7 @@ pub async fn serve(
     accept::route(&request.accept(), false)?;
     if request.parts.method == Method::GET {
         let entry = target.entry()?;
+        let target = convert::for_reading(server, &target, std::slice::from_ref(&entry)).await?;
         let scale = shown(&target, &target.object(&entry)?)?;
         return reply(server, &request, &target, scale);
     }

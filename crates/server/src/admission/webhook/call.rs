@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use api::Value as Json;
 use api::clock::Rng;
+use api::{Map, Value as Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use client::https::{Config, HttpsTransport, Pem};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
+use store::Store;
 
 use super::super::lookup::{Lookup, text};
 use super::Hook;
@@ -23,8 +25,19 @@ const MAX_ANSWER: usize = 8 << 20;
 /// Clients kept; more are made anew.
 const KEPT: usize = 200;
 
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The webhook cannot be called at all.
+    #[error("{0}")]
+    Client(String),
+    /// A call failed.
+    #[error("{0}")]
+    Call(String),
+}
+
 /// Calls webhooks.
-pub(super) struct Caller {
+pub struct Caller {
     look: Lookup,
     /// For the questions' uids.
     pub rng: Rng,
@@ -33,24 +46,35 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    pub fn new(look: Lookup, rng: Rng) -> Self {
-        Self { look, rng, clients: Mutex::default() }
+    /// A caller that finds services in a store.
+    pub fn new(store: &Store, rng: Rng) -> Self {
+        Self { look: Lookup::new(store), rng, clients: Mutex::default() }
     }
 
     /// Sends a question; gives the answer's body, or what went wrong in upstream's words.
-    pub async fn post(&self, hook: &Hook, question: &Json) -> Result<Vec<u8>, String> {
-        let seconds = hook.timeout.as_secs();
+    pub(super) async fn post(&self, hook: &Hook, question: &Json) -> Result<Vec<u8>, String> {
+        self.send(&hook.client, hook.timeout, question).await.map_err(|failure| match failure {
+            Failure::Client(why) => format!("could not get REST client: {why}"),
+            Failure::Call(why) => format!("failed to call webhook: {why}"),
+        })
+    }
+
+    /// Sends a question to where a `clientConfig` leads; gives the answer's body.
+    pub async fn send(
+        &self,
+        config: &Map<String, Json>,
+        timeout: Duration,
+        question: &Json,
+    ) -> Result<Vec<u8>, Failure> {
+        let seconds = timeout.as_secs();
         let posting = |url: &str, why: &str| {
-            format!("failed to call webhook: Post \"{url}?timeout={seconds}s\": {why}")
+            Failure::Call(format!("Post \"{url}?timeout={seconds}s\": {why}"))
         };
-        let endpoint =
-            endpoint::find(&self.look, &hook.client).map_err(|(url, why)| match url {
-                Some(url) => posting(&url, &why),
-                None => format!("could not get REST client: {why}"),
-            })?;
-        let client = self
-            .client(hook, &endpoint)
-            .map_err(|why| format!("could not get REST client: {why}"))?;
+        let endpoint = endpoint::find(&self.look, config).map_err(|(url, why)| match url {
+            Some(url) => posting(&url, &why),
+            None => Failure::Client(why),
+        })?;
+        let client = self.client(config, &endpoint).map_err(Failure::Client)?;
         let failed = |why: &str| posting(&endpoint.shown, why);
         let request = Request::builder()
             .method(Method::POST)
@@ -59,18 +83,16 @@ impl Caller {
             .header(header::ACCEPT, "application/json, */*")
             .body(Bytes::from(question.to_string()))
             .map_err(|e| failed(&e.to_string()))?;
-        match tokio::time::timeout(hook.timeout, exchange(&client, request)).await {
+        match tokio::time::timeout(timeout, exchange(&client, request)).await {
             Err(_) => Err(failed("context deadline exceeded")),
             Ok(Err(why)) => Err(failed(&in_words(&why, &endpoint.address))),
             Ok(Ok((status, body))) if status.is_success() => Ok(body),
-            Ok(Ok((status, body))) => {
-                Err(format!("failed to call webhook: {}", said(status, &body)))
-            }
+            Ok(Ok((status, body))) => Err(Failure::Call(said(status, &body))),
         }
     }
 
-    fn client(&self, hook: &Hook, endpoint: &Endpoint) -> Result<Client, String> {
-        let bundle = text(&hook.client, "caBundle");
+    fn client(&self, config: &Map<String, Json>, endpoint: &Endpoint) -> Result<Client, String> {
+        let bundle = text(config, "caBundle");
         let name = endpoint.server_name.as_deref().unwrap_or("");
         let key = format!("{} {name} {bundle}", endpoint.server);
         if let Some(client) = self.clients.lock().get(&key) {

@@ -9,6 +9,7 @@ mod mutating;
 mod review;
 mod validating;
 
+pub use call::Caller;
 pub use mutating::MutatingAdmissionWebhook;
 pub use validating::ValidatingAdmissionWebhook;
 
@@ -28,7 +29,6 @@ use super::matching::{self, Constraints, converted};
 use super::metrics;
 use crate::authz::Authz;
 use crate::gate::{Operation, Write};
-use call::Caller;
 
 /// A webhook as it is used.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Shared {
             reading: Mutex::new(()),
             look: look.clone(),
             authz: authz.clone(),
-            caller: Caller::new(look.clone(), rng.clone()),
+            caller: Caller::new(store, rng.clone()),
             kind,
         }
     }
