@@ -6,6 +6,7 @@ use api::kinds::{self, Kind};
 use api::selector::{LabelSelector, LabelSelectorSpec};
 use api::{ApiError, Map, Object, Resource, Value, resource};
 
+use super::custom::Definition;
 use super::lookup::{Lookup, is, maps, text};
 use crate::gate::{Operation, Write};
 
@@ -85,9 +86,18 @@ impl Rule {
     }
 
     fn covers(&self, resource: &Resource, subresource: &str, operation: Operation) -> bool {
+        any_or(&self.versions, &resource.version)
+            && self.covers_in_some_version(resource, subresource, operation)
+    }
+
+    fn covers_in_some_version(
+        &self,
+        resource: &Resource,
+        subresource: &str,
+        operation: Operation,
+    ) -> bool {
         any_or(&self.operations, operation.as_str())
             && any_or(&self.groups, &resource.group)
-            && any_or(&self.versions, &resource.version)
             && self.resources.iter().any(|item| {
                 let (plural, sub) = item.split_once('/').unwrap_or((item, ""));
                 (plural == "*" || plural == resource.plural) && (sub == "*" || sub == subresource)
@@ -142,12 +152,21 @@ impl Constraints {
 
     /// Whether a kind of write can be meant at all, the object not looked at.
     pub fn may_match(&self, resource: &Resource, sub: &str, operation: Operation) -> bool {
+        if self.rules.is_empty() {
+            return true;
+        }
         let fits = |resource: &Resource| {
             self.rules.iter().any(|rule| rule.covers(resource, sub, operation))
         };
-        self.rules.is_empty()
-            || fits(resource)
-            || (self.equivalent && equivalents(resource, sub).any(|kind| fits(&kind.resource())))
+        if fits(resource) || !self.equivalent {
+            return fits(resource);
+        }
+        match kinds::find(&resource.group, &resource.version, &resource.plural) {
+            Some(kind) => equivalents(kind, sub).any(|kind| fits(&kind.resource())),
+            None => {
+                self.rules.iter().any(|rule| rule.covers_in_some_version(resource, sub, operation))
+            }
+        }
     }
 
     /// The resource in whose version the write is meant, if it is. `open`: no rules mean everything.
@@ -162,13 +181,13 @@ impl Constraints {
             return Ok(None);
         }
         let objects = self.object_matches(write);
-        if matches!(objects, Ok(false)) || self.find(&self.excluded, write).is_some() {
+        if matches!(objects, Ok(false)) || self.find(look, &self.excluded, write).is_some() {
             return Ok(None);
         }
         let found = if open && self.rules.is_empty() {
             Some(write.resource.clone())
         } else {
-            self.find(&self.rules, write)
+            self.find(look, &self.rules, write)
         };
         if found.is_some() {
             namespaces?;
@@ -177,7 +196,7 @@ impl Constraints {
         Ok(found)
     }
 
-    fn find(&self, rules: &[Rule], write: &Write<'_>) -> Option<Resource> {
+    fn find(&self, look: &Lookup, rules: &[Rule], write: &Write<'_>) -> Option<Resource> {
         let named =
             |rule: &Rule| rule.names.is_empty() || rule.names.iter().any(|n| n == write.name);
         let namespace = namespace_of(write);
@@ -194,7 +213,12 @@ impl Constraints {
         if !self.equivalent {
             return None;
         }
-        equivalents(write.resource, write.subresource).map(Kind::resource).find(fits)
+        let own = write.resource;
+        match kinds::find(&own.group, &own.version, &own.plural) {
+            Some(kind) => equivalents(kind, write.subresource).map(Kind::resource).find(fits),
+            None if rules.is_empty() => None,
+            None => Definition::of_resource(look, own)?.resources().into_iter().find(fits),
+        }
     }
 
     fn namespace_matches(&self, look: &Lookup, write: &Write<'_>) -> Result<bool, ApiError> {
@@ -234,14 +258,10 @@ pub fn labels_match(selector: &LabelSelector, object: &Object) -> bool {
     selector.matches_with(|key| object.meta()?.get("labels")?.get(key)?.as_str())
 }
 
-/// The other versions of a resource, where they have the subresource too.
-fn equivalents<'a>(
-    resource: &'a Resource,
-    subresource: &'a str,
-) -> impl Iterator<Item = &'static Kind> + use<'a> {
-    let kind = kinds::find(&resource.group, &resource.version, &resource.plural);
-    kind.into_iter().flat_map(Kind::versions).filter(move |other| {
-        (other.group != resource.group || other.version != resource.version)
+/// The other versions of a kind, where they have the subresource too.
+fn equivalents(kind: &'static Kind, subresource: &str) -> impl Iterator<Item = &'static Kind> {
+    kind.versions().filter(move |other| {
+        (other.group != kind.group || other.version != kind.version)
             && (subresource.is_empty() || other.subresource(subresource).is_some())
     })
 }
@@ -257,6 +277,12 @@ pub fn converted(
         return Ok(None);
     }
     let find = |r: &Resource| kinds::find(&r.group, &r.version, &r.plural);
-    let (Some(from), Some(to)) = (find(from), find(to)) else { return Ok(None) };
+    let (Some(from), Some(to)) = (find(from), find(to)) else {
+        // Versions of a custom resource differ in their name; what its own converter does is not
+        // done here.
+        let mut object = object.clone();
+        object.set_type(&to.api_version(), &to.kind);
+        return Ok(Some(object));
+    };
     api::convert::convert(object.clone(), from, to).map(Some).map_err(ApiError::internal)
 }

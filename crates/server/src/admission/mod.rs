@@ -5,6 +5,7 @@
 
 mod advice;
 mod certificates;
+mod custom;
 mod default_class;
 mod default_tolerations;
 mod expression;

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use store::{Change, Expect};
 use tokio_util::sync::CancellationToken;
 
-struct World {
-    store: Store,
+pub(super) struct World {
+    pub store: Store,
     chain: Vec<Arc<dyn Admission>>,
     _shutdown: tokio_util::sync::DropGuard,
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let store = Store::memory();
     let shutdown = CancellationToken::new();
     let authz = Authz::start(&store, &shutdown);
@@ -27,7 +27,7 @@ async fn world() -> World {
     w
 }
 
-fn object(value: Value) -> Object {
+pub(super) fn object(value: Value) -> Object {
     Object::from_value(value).expect("a map")
 }
 
@@ -40,14 +40,26 @@ fn plain() -> Value {
 }
 
 impl World {
-    async fn put(&self, value: Value) {
+    pub async fn put(&self, value: Value) {
         let object = object(value);
         let kind = kinds::of_object(object.api_version(), object.kind()).expect("known");
         let encoded = codec::json::encode_for_store(&object);
         let card = kind.card(&object);
         let change = Change::Put { bytes: encoded.bytes, rv_at: encoded.rv_at, card };
         let name = api::resource::qualified(kind.storage.0, kind.plural);
-        let key = Key::new(name, object.namespace(), object.name());
+        self.commit(&name, &object, change).await;
+    }
+
+    /// Stores a custom resource.
+    pub async fn put_custom(&self, resource: &str, object: &Object) {
+        let encoded = codec::json::encode_for_store(object);
+        let card = api::Card::of(object, &[]);
+        let change = Change::Put { bytes: encoded.bytes, rv_at: encoded.rv_at, card };
+        self.commit(resource, object, change).await;
+    }
+
+    async fn commit(&self, resource: &str, object: &Object, change: Change) {
+        let key = Key::new(resource, object.namespace(), object.name());
         let write = store::Write { key, expect: Expect::Any, change };
         self.store.commit(write).await.expect("committed");
     }
@@ -58,6 +70,18 @@ impl World {
         user: &UserInfo,
         object: Object,
         old: Option<&Object>,
+    ) -> Result<(Object, Vec<String>), ApiError> {
+        self.run_as((resource, subresource), user, object, old, false).await
+    }
+
+    /// The same, on a dry run where that is asked for.
+    pub async fn run_as(
+        &self,
+        (resource, subresource): (&Resource, &str),
+        user: &UserInfo,
+        object: Object,
+        old: Option<&Object>,
+        dry_run: bool,
     ) -> Result<(Object, Vec<String>), ApiError> {
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let name = object.name().to_owned();
@@ -72,7 +96,7 @@ impl World {
             old,
             options: &options,
             user,
-            dry_run: false,
+            dry_run,
             warnings: Vec::new(),
             noted: parking_lot::Mutex::default(),
             again: crate::gate::Reinvocation::default(),
@@ -81,11 +105,18 @@ impl World {
         for plugin in self.chain.iter().filter(of) {
             plugin.admit(&mut write).await?;
         }
-        let mut warnings = Vec::new();
+        if std::mem::take(&mut write.again.wanted) {
+            write.again.second = true;
+            for plugin in self.chain.iter().filter(of) {
+                plugin.admit(&mut write).await?;
+            }
+        }
+        let mut warnings = std::mem::take(&mut write.warnings);
         for plugin in self.chain.iter().filter(of) {
             plugin.validate(&write).await?;
             warnings.extend(plugin.warnings(&write));
         }
+        warnings.append(&mut write.noted.lock());
         Ok((write.object.unwrap_or_default(), warnings))
     }
 

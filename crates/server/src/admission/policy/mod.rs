@@ -259,3 +259,6 @@ pub(super) fn faults(kind: &str, object: &Object) -> Vec<Cause> {
 fn nothing() -> Json {
     json!(null)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use store::Store;
 
+use super::super::custom::Definition;
 use super::super::expression::{self, Asker, Expression, Fault};
 use super::super::lookup::{Lookup, done};
 use super::compile::Mutation;
@@ -130,7 +131,9 @@ impl MutatingAdmissionPolicy {
             let live = versioned.object.as_ref().or(write.object.as_ref());
             let Some(live) = live else { return Ok(()) };
             match mutation {
-                Mutation::Apply(expression) => merge(live, value(expression)?, matched)?,
+                Mutation::Apply(expression) => {
+                    merge(&self.0.look, live, value(expression)?, matched)?
+                }
                 Mutation::Json(expression) => match patch(live, &value(expression)?)? {
                     Some(object) => object,
                     None => return Ok(()),
@@ -166,15 +169,22 @@ fn denied(policy: &str, binding: Option<&str>, why: &str) -> String {
 }
 
 /// An apply configuration merged into an object, by the schema of its kind.
-fn merge(live: &Object, config: Json, matched: &Resource) -> Result<Object, String> {
+fn merge(look: &Lookup, live: &Object, config: Json, matched: &Resource) -> Result<Object, String> {
     let Json::Object(mut config) = config else {
         return Err("unsupported return type from ApplyConfiguration expression".into());
     };
     config.insert("apiVersion".into(), live.api_version().into());
     config.insert("kind".into(), live.kind().into());
     let kind = kinds::by_kind(&matched.group, &matched.version, live.kind());
-    let schema =
-        kind.and_then(|k| k.schema()).map_or(api::apply::Schema::Deduced, api::apply::Schema::Type);
+    let definition = match kind {
+        Some(_) => None,
+        None => Definition::of_resource(look, matched).and_then(|d| d.schema(&matched.version)),
+    };
+    let schema = match (kind.and_then(|k| k.schema()), &definition) {
+        (Some(ty), _) => api::apply::Schema::Type(ty),
+        (None, Some(schema)) => api::apply::Schema::CustomObject(schema),
+        (None, None) => api::apply::Schema::Deduced,
+    };
     api::apply::merge_config(schema, live, &Object(config))
         .map_err(|why| format!("error applying patch: {why}"))
 }

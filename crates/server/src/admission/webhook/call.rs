@@ -148,7 +148,7 @@ fn in_words(why: &str, address: &str) -> String {
         format!("dial tcp: lookup {host}: no such host")
     } else if why.contains("timed out") {
         "context deadline exceeded".to_owned()
-    } else if why.contains("UnknownIssuer") {
+    } else if why.contains("UnknownIssuer") || why.contains("BadSignature") {
         tls("certificate signed by unknown authority")
     } else if why.contains("NotValidForName") {
         tls(&format!("certificate is not valid for {host}"))

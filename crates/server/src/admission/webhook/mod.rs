@@ -280,3 +280,6 @@ fn call_failed(hook: &Hook, why: &str) -> ApiError {
     error.reason = Reason::InternalError;
     error
 }
+
+#[cfg(test)]
+mod tests;
