@@ -402,11 +402,9 @@ pub fn no_containers() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root");
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let has = |name: &str| std::env::split_paths(&path).any(|d| d.join(name).exists());
     ["containerd", "runc", "busybox"]
         .iter()
-        .find(|n| !has(n))
+        .find(|n| !on_path(n))
         .map(|_| "needs containerd, runc and busybox-static")
 }
 
@@ -414,4 +412,10 @@ pub fn no_containers() -> Option<&'static str> {
 pub fn image(archive: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello-image/build");
     run(Command::new(script).arg(archive), "").expect_ok().trim().to_owned()
+}
+
+/// Whether a program is installed.
+pub fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(name).exists())
 }

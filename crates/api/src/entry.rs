@@ -194,14 +194,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads the object into a typed view or projection.
+    /// Reads the object into a typed view or projection; null leaves a field of it empty.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.json)
+        crate::lean::from_slice(&self.json)
     }
 
     /// Reads the object whole.
     pub fn object(&self) -> Result<Object, serde_json::Error> {
-        self.decode()
+        serde_json::from_slice(&self.json)
     }
 }
 

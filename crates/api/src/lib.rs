@@ -14,6 +14,7 @@ pub mod docs;
 pub mod entry;
 pub mod intstr;
 pub mod kinds;
+pub mod lean;
 pub mod names;
 pub mod object;
 pub mod openapi;

@@ -130,7 +130,7 @@ impl Client {
     ) -> Result<T> {
         let response = self.request(build(method, path, content)?).await?;
         let bytes = response.into_body().bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::decode(path, e))
+        api::lean::from_slice(&bytes).map_err(|e| Error::decode(path, e))
     }
 
     /// Reads an object.

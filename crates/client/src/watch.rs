@@ -38,7 +38,7 @@ impl WatchEvent {
     pub fn object<T: DeserializeOwned>(&self) -> Option<Result<T, Error>> {
         match self {
             Self::Added(json) | Self::Modified(json) | Self::Deleted(json) => {
-                Some(serde_json::from_slice(json).map_err(|e| Error::decode("watched object", e)))
+                Some(api::lean::from_slice(json).map_err(|e| Error::decode("watched object", e)))
             }
             Self::Bookmark { .. } => None,
         }

@@ -5,12 +5,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Deserializer};
-
-/// Go writes empty lists as `null`.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
-    Option::<T>::deserialize(d).map(Option::unwrap_or_default)
-}
+use serde::Deserialize;
 
 /// The label on endpoint slices that names their service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -29,9 +24,9 @@ pub struct Meta {
     pub name: String,
     #[serde(default)]
     pub namespace: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default)]
     pub annotations: std::collections::BTreeMap<String, String>,
 }
 
@@ -56,20 +51,16 @@ pub struct ServiceSpec {
     pub kind: String,
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
-    #[serde(rename = "clusterIPs", deserialize_with = "nullable")]
+    #[serde(rename = "clusterIPs")]
     pub cluster_ips: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ServicePort>,
-    #[serde(rename = "externalIPs", deserialize_with = "nullable")]
+    #[serde(rename = "externalIPs")]
     pub external_ips: Vec<String>,
     pub external_name: String,
     pub external_traffic_policy: String,
-    #[serde(deserialize_with = "nullable")]
     pub internal_traffic_policy: String,
     pub session_affinity: String,
-    #[serde(deserialize_with = "nullable")]
     pub session_affinity_config: AffinityConfig,
-    #[serde(deserialize_with = "nullable")]
     pub load_balancer_source_ranges: Vec<String>,
     pub health_check_node_port: u16,
     pub publish_not_ready_addresses: bool,
@@ -80,7 +71,7 @@ pub struct ServiceSpec {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct AffinityConfig {
-    #[serde(rename = "clientIP", deserialize_with = "nullable")]
+    #[serde(rename = "clientIP")]
     pub client_ip: ClientIp,
 }
 
@@ -108,7 +99,6 @@ pub struct ServicePort {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct ServiceStatus {
-    #[serde(deserialize_with = "nullable")]
     pub load_balancer: LoadBalancer,
 }
 
@@ -117,7 +107,6 @@ pub struct ServiceStatus {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct LoadBalancer {
-    #[serde(deserialize_with = "nullable")]
     pub ingress: Vec<Ingress>,
 }
 
@@ -127,7 +116,6 @@ pub struct LoadBalancer {
 #[allow(missing_docs)]
 pub struct Ingress {
     pub ip: String,
-    #[serde(deserialize_with = "nullable")]
     pub ip_mode: String,
 }
 
@@ -157,9 +145,7 @@ impl Service {
 pub struct EndpointSlice {
     pub metadata: Meta,
     pub address_type: String,
-    #[serde(deserialize_with = "nullable")]
     pub endpoints: Vec<Endpoint>,
-    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<EndpointPort>,
 }
 
@@ -168,13 +154,10 @@ pub struct EndpointSlice {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct Endpoint {
-    #[serde(deserialize_with = "nullable")]
     pub addresses: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
     pub conditions: Conditions,
     pub hostname: Option<String>,
     pub node_name: Option<String>,
-    #[serde(deserialize_with = "nullable")]
     pub hints: Hints,
 }
 
@@ -206,9 +189,7 @@ impl Endpoint {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct Hints {
-    #[serde(deserialize_with = "nullable")]
     pub for_zones: Vec<Named>,
-    #[serde(deserialize_with = "nullable")]
     pub for_nodes: Vec<Named>,
 }
 
@@ -225,9 +206,7 @@ pub struct Named {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct EndpointPort {
-    #[serde(deserialize_with = "nullable")]
     pub name: String,
-    #[serde(deserialize_with = "nullable")]
     pub protocol: String,
     pub port: Option<u16>,
 }

@@ -19,6 +19,7 @@ use crate::objects::Objects;
 use crate::pod::backoff::Backoff;
 use crate::pod::status::Waiting;
 use crate::pod::view::PodView;
+use crate::reference;
 
 /// Pulls at the same time.
 const PARALLEL: usize = 3;
@@ -64,53 +65,68 @@ impl Images {
         about: &ObjectRef,
         sandbox: &PodSandboxConfig,
     ) -> Result<Image, Waiting> {
-        let name = container.image.as_deref().unwrap_or("");
-        let found = self.cri.image(name).await;
-        let present = found.map_err(|e| waiting("ImageInspectError", e.message()))?;
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let given = container.image.as_deref().unwrap_or("");
         let warn = |reason: &str, text: &str| {
             self.recorder.event(about, EventType::Warning, reason, text.to_owned());
         };
+        let name = match reference::with_tag(given) {
+            Ok(name) => name,
+            Err(why) => {
+                let text = format!(
+                    "Failed to apply default image tag {given:?}: couldn't parse image name {given:?}: {why}"
+                );
+                warn("InspectFailed", &text);
+                return Err(waiting("InvalidImageName", text));
+            }
+        };
+        let found = self.cri.image(&name).await;
+        let present = found.map_err(|e| waiting("ImageInspectError", e.message()))?;
+        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
         match (policy, present) {
             ("Never", None) => {
                 let text =
-                    format!("Container image {name:?} is not present with pull policy of Never");
+                    format!("Container image {given:?} is not present with pull policy of Never");
                 warn("ErrImageNeverPull", &text);
                 return Err(waiting("ErrImageNeverPull", text));
             }
             ("Never" | "IfNotPresent", Some(image)) => {
                 let text = format!(
-                    "Container image {name:?} already present on machine and can be accessed by the pod"
+                    "Container image {given:?} already present on machine and can be accessed by the pod"
                 );
                 self.recorder.event(about, EventType::Normal, "Pulled", text);
                 return Ok(image);
             }
             _ => {}
         }
-        let key = format!("{}_{name}", pod.uid());
+        let key = format!("{}_{given}", pod.uid());
         let refused = {
             let failures = self.backoff.lock();
             let waits = failures.delays.since_update(&key, self.clock.now());
             waits.then(|| failures.messages.get(&key).cloned().unwrap_or_default())
         };
         if let Some(last) = refused {
-            let text = format!("Back-off pulling image {name:?}");
+            let text = format!("Back-off pulling image {given:?}");
             self.recorder.event(about, EventType::Normal, "BackOff", text.clone());
             return Err(waiting("ImagePullBackOff", format!("{text}: {last}")));
         }
-        self.pull(pod, name, &key, about, sandbox).await
+        self.pull(pod, (given, &name), &key, about, sandbox).await
     }
 
     async fn pull(
         &self,
         pod: &PodView,
-        name: &str,
+        (given, name): (&str, &str),
         key: &str,
         about: &ObjectRef,
         sandbox: &PodSandboxConfig,
     ) -> Result<Image, Waiting> {
         let asked = tokio::time::Instant::now();
-        self.recorder.event(about, EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
+        self.recorder.event(
+            about,
+            EventType::Normal,
+            "Pulling",
+            format!("Pulling image {given:?}"),
+        );
         let _permit = self.pulls.acquire().await;
         let begun = tokio::time::Instant::now();
         let mut error = None;
@@ -123,7 +139,7 @@ impl Images {
                     error = None;
                     if let Ok(Some(image)) = self.cri.image(&answer.image_ref).await {
                         let text = format!(
-                            "Successfully pulled image {name:?} in {} ({} including waiting). Image size: {} bytes.",
+                            "Successfully pulled image {given:?} in {} ({} including waiting). Image size: {} bytes.",
                             seconds(begun.elapsed()),
                             seconds(asked.elapsed()),
                             image.size
@@ -136,7 +152,7 @@ impl Images {
             }
         }
         let error = error.unwrap_or_else(|| "the image is not there after the pull".to_owned());
-        let text = format!("Failed to pull image {name:?}: {error}");
+        let text = format!("Failed to pull image {given:?}: {error}");
         self.recorder.event(about, EventType::Warning, "Failed", text.clone());
         let now = self.clock.now();
         let mut failures = self.backoff.lock();
@@ -173,7 +189,7 @@ impl Images {
             let auths = json.get("auths").unwrap_or(&json).as_object().cloned().unwrap_or_default();
             for (registry, entry) in auths {
                 if registry_fits(&registry, image) {
-                    found.extend(auth(&registry, &entry).map(Some));
+                    found.extend(auth(&entry).map(Some));
                 }
             }
         }
@@ -216,7 +232,9 @@ fn registry_fits(registry: &str, image: &str) -> bool {
     rest.starts_with('/') || rest.is_empty()
 }
 
-fn auth(registry: &str, entry: &Value) -> Option<AuthConfig> {
+/// Credentials of an entry. The runtime is told no server: it knows whom it asks, and containerd takes
+/// `host:port` for a URL that it cannot read.
+fn auth(entry: &Value) -> Option<AuthConfig> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (mut username, mut password) = (text("username"), text("password"));
     if username.is_empty()
@@ -230,13 +248,7 @@ fn auth(registry: &str, entry: &Value) -> Option<AuthConfig> {
     if username.is_empty() && identity_token.is_empty() {
         return None;
     }
-    Some(AuthConfig {
-        username,
-        password,
-        identity_token,
-        server_address: registry.to_owned(),
-        ..Default::default()
-    })
+    Some(AuthConfig { username, password, identity_token, ..Default::default() })
 }
 
 #[cfg(test)]
@@ -257,7 +269,7 @@ mod tests {
             assert_eq!(registry_fits(registry, image), fits, "{registry} {image}");
         }
         let entry = serde_json::json!({ "auth": STANDARD.encode("u:p:q") });
-        let a = auth("quay.io", &entry).expect("credentials");
+        let a = auth(&entry).expect("credentials");
         assert_eq!((a.username.as_str(), a.password.as_str()), ("u", "p:q"));
     }
 }

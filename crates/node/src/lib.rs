@@ -20,6 +20,7 @@ mod metrics;
 mod objects;
 mod pod;
 mod probe;
+mod reference;
 mod registration;
 mod report;
 mod run;

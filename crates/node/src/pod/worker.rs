@@ -457,7 +457,10 @@ impl Worker {
                 self.observed.put_container(container);
             }
             Err(why) => {
-                tracing::info!(pod = %self.pod.key(), container = name, reason = why.reason, why.message, "the container does not start");
+                // Said once: backing off says the same over and over.
+                if !self.waiting.contains_key(&name) {
+                    tracing::info!(pod = %self.pod.key(), container = name, reason = why.reason, why.message, "the container does not start");
+                }
                 if !why.reason.is_empty() && !self.ending.is_cancelled() {
                     self.waiting.insert(name, why);
                 }
