@@ -1,0 +1,309 @@
+//! Custom resources on a whole server over memory or disk, asked in process.
+
+use std::time::Duration;
+
+use api::clock::{Clock, Rng};
+use api::{Object, Resource, Value};
+use bytes::Bytes;
+use client::{Client, Error, ListOptions, Shutdown, WatchEvent, WatchStream};
+use http::Method;
+use isopod_server::{Config, Running, start};
+use serde_json::json;
+use store::Store;
+
+const DEFINITIONS: Resource = Resource::cluster(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+);
+const WIDGETS: Resource = Resource::namespaced("example.com", "v1", "widgets", "Widget");
+const WIDGETS_2: Resource = Resource::namespaced("example.com", "v2", "widgets", "Widget");
+
+async fn server(dir: &std::path::Path, store: Store, stop: &Shutdown) -> (Running, Client) {
+    let config = Config {
+        data_dir: dir.to_owned(),
+        bind_address: [127, 0, 0, 1].into(),
+        secure_port: 0,
+        ..Config::default()
+    };
+    let running =
+        start(config, store, Clock::system(), Rng::seeded(1), stop.clone()).await.expect("starts");
+    let client = running.client_as("admin", &["system:masters"]);
+    (running, client)
+}
+
+fn object(value: Value) -> Object {
+    Object::from_value(value).expect("an object")
+}
+
+fn definition(plural: &str, kind: &str, versions: &Value) -> Object {
+    object(json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": plural, "kind": kind}, "versions": versions},
+    }))
+}
+
+fn version(name: &str, storage: bool, spec: &Value) -> Value {
+    json!({"name": name, "served": true, "storage": storage, "subresources": {"status": {}},
+    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+        "spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }}}})
+}
+
+fn widget(name: &str, spec: &Value) -> Object {
+    object(json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name},
+        "spec": spec}))
+}
+
+/// Waits for an event that a test is after.
+async fn until(watch: &mut WatchStream, wanted: impl Fn(&WatchEvent, &Value) -> bool) {
+    let looking = async {
+        loop {
+            let event = watch.next_event().await.expect("an event").expect("decodes");
+            let bytes = match &event {
+                WatchEvent::Added(b) | WatchEvent::Modified(b) | WatchEvent::Deleted(b) => b,
+                _ => continue,
+            };
+            let value: Value = serde_json::from_slice(bytes).expect("JSON");
+            if wanted(&event, &value) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking).await.expect("in time");
+}
+
+fn has(object: &Value, condition: &str, status: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|c| c.iter().any(|c| c["type"] == condition && c["status"] == status))
+}
+
+async fn watch_definition(client: &Client, name: &str) -> WatchStream {
+    let options = ListOptions::fields(format!("metadata.name={name}"));
+    client.watch(&DEFINITIONS, "", &options).await.expect("a watch")
+}
+
+/// Makes a definition and waits until it is served.
+async fn define(client: &Client, definition: &Object) {
+    let mut watch = watch_definition(client, definition.name()).await;
+    client.create::<Object>(&DEFINITIONS, "", definition).await.expect("created");
+    until(&mut watch, |_, object| has(object, "Established", "True")).await;
+}
+
+fn spec() -> Value {
+    json!({"type": "object", "properties": {
+        "color": {"type": "string", "default": "blue"},
+        "size": {"type": "integer", "maximum": 10},
+    }, "x-kubernetes-validations": [
+        {"rule": "self.color != 'red' || self.size > 1", "message": "red ones are bigger"}]})
+}
+
+fn causes(error: &Error) -> Vec<String> {
+    let status = error.api().expect("a status");
+    status.to_status()["details"]["causes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|c| {
+            format!(
+                "{}: {}",
+                c["field"].as_str().unwrap_or(""),
+                c["message"].as_str().unwrap_or("")
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn objects_obey_their_schema() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    define(&client, &definition("widgets", "Widget", &json!([version("v1", true, &spec())]))).await;
+
+    let made = widget("a", &json!({"size": 3, "unknown": 1}));
+    let made = client.create::<Object>(&WIDGETS, "default", &made).await.expect("created");
+    assert_eq!(made.0["spec"], json!({"size": 3, "color": "blue"}));
+    assert_eq!(made.generation(), 1);
+
+    let wrong = widget("b", &json!({"size": 11}));
+    let error = client.create::<Object>(&WIDGETS, "default", &wrong).await.expect_err("refused");
+    assert_eq!(
+        causes(&error),
+        ["spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"]
+    );
+    let wrong = widget("b", &json!({"size": 1, "color": "red"}));
+    let error = client.create::<Object>(&WIDGETS, "default", &wrong).await.expect_err("refused");
+    assert_eq!(causes(&error), ["spec: Invalid value: red ones are bigger"]);
+
+    let mut changed = made.clone();
+    changed.0.insert("status".into(), json!({"phase": "x"}));
+    changed.map_mut("spec").insert("size".into(), 4.into());
+    let put =
+        client.replace::<Object>(&WIDGETS, "default", "a", None, &changed).await.expect("put");
+    assert!(put.0.get("status").is_none(), "the status has a path of its own");
+    assert_eq!(put.generation(), 2);
+    let mut status = put.clone();
+    status.0.insert("status".into(), json!({"phase": "x"}));
+    let sub = Some("status");
+    let put = client.replace::<Object>(&WIDGETS, "default", "a", sub, &status).await.expect("put");
+    assert_eq!((put.0["status"]["phase"].as_str(), put.generation()), (Some("x"), 2));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn old_objects_are_shown_in_the_new_form() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let before =
+        json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}});
+    define(&client, &definition("widgets", "Widget", &json!([version("v1", true, &before)]))).await;
+    let made = widget("old", &json!({"a": "long", "b": "gone"}));
+    client.create::<Object>(&WIDGETS, "default", &made).await.expect("created");
+    let mut watch = client.watch(&WIDGETS, "default", &ListOptions::all()).await.expect("a watch");
+
+    let after = json!({"type": "object", "properties": {
+        "a": {"type": "string", "maxLength": 2}, "c": {"type": "string", "default": "new"}}});
+    let mut live =
+        client.get::<Object>(&DEFINITIONS, "", "widgets.example.com").await.expect("there");
+    live.map_mut("spec").insert(
+        "versions".into(),
+        json!([version("v1", false, &after), version("v2", true, &after)]),
+    );
+    client
+        .replace::<Object>(&DEFINITIONS, "", "widgets.example.com", None, &live)
+        .await
+        .expect("put");
+
+    for (resource, version) in [(&WIDGETS, "example.com/v1"), (&WIDGETS_2, "example.com/v2")] {
+        let old = client.get::<Object>(resource, "default", "old").await.expect("there");
+        assert_eq!(old.api_version(), version);
+        assert_eq!(old.0["spec"], json!({"a": "long", "c": "new"}));
+        let list =
+            client.list::<Object>(resource, "default", &ListOptions::all()).await.expect("listed");
+        assert_eq!(list.items[0].0["spec"], json!({"a": "long", "c": "new"}));
+    }
+    // What is not touched may stay as it is, however strict the schema became.
+    let patch = json!({"spec": {"c": "x"}});
+    client
+        .patch::<Object>(&WIDGETS, "default", "old", None, client::Patch::Merge, &patch)
+        .await
+        .expect("an unchanged field is not judged again");
+    let patch = json!({"spec": {"a": "else"}});
+    let error = client
+        .patch::<Object>(&WIDGETS, "default", "old", None, client::Patch::Merge, &patch)
+        .await;
+    assert_eq!(
+        causes(&error.expect_err("refused")),
+        ["spec.a: Too long: may not be more than 2 bytes"]
+    );
+    let stored =
+        client.get::<Object>(&DEFINITIONS, "", "widgets.example.com").await.expect("there");
+    assert_eq!(stored.at("status.storedVersions"), Some(&json!(["v1", "v2"])));
+    // Watches of the old form end, so that clients look again.
+    let ended = async { while watch.next_event().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the watch ends");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_deleted_definition_takes_its_objects_along() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    define(&client, &definition("widgets", "Widget", &json!([version("v1", true, &spec())]))).await;
+    let mut held = widget("held", &json!({}));
+    held.set_meta("finalizers", json!(["example.com/hold"]));
+    for made in [widget("free", &json!({})), held] {
+        client.create::<Object>(&WIDGETS, "default", &made).await.expect("created");
+    }
+    // Another definition waits for the kind's name.
+    let mut waiting = watch_definition(&client, "gadgets.example.com").await;
+    let second = definition("gadgets", "Widget", &json!([version("v1", true, &spec())]));
+    client.create::<Object>(&DEFINITIONS, "", &second).await.expect("created");
+    until(&mut waiting, |_, object| has(object, "NamesAccepted", "False")).await;
+
+    let mut watch = client.watch(&WIDGETS, "default", &ListOptions::all()).await.expect("a watch");
+    let mut ending = watch_definition(&client, "widgets.example.com").await;
+    let options = client::DeleteOptions::new();
+    client.delete(&DEFINITIONS, "", "widgets.example.com", &options).await.expect("deleted");
+    until(&mut watch, |event, object| {
+        matches!(event, WatchEvent::Deleted(_)) && object["metadata"]["name"] == "free"
+    })
+    .await;
+    let error = client.create::<Object>(&WIDGETS, "default", &widget("late", &json!({}))).await;
+    let error = error.expect_err("refused");
+    assert!(
+        error
+            .to_string()
+            .contains("create not allowed while custom resource definition is terminating"),
+        "{error}"
+    );
+    let patch = json!({"metadata": {"finalizers": null}});
+    client
+        .patch::<Object>(&WIDGETS, "default", "held", None, client::Patch::Merge, &patch)
+        .await
+        .expect("released");
+    until(&mut ending, |event, _| matches!(event, WatchEvent::Deleted(_))).await;
+    until(&mut waiting, |_, object| has(object, "Established", "True")).await;
+    let error = client.get::<Object>(&WIDGETS, "default", "held").await.expect_err("gone");
+    assert!(error.is_not_found(), "{error}");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn definitions_outlive_the_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = dir.path().join("store");
+    for round in 0..2 {
+        let stop = Shutdown::new();
+        let store = Store::open(store::Options::new(&files)).expect("opens");
+        let (running, client) = server(dir.path(), store.clone(), &stop).await;
+        if round == 0 {
+            let versions = json!([version("v1", true, &spec())]);
+            define(&client, &definition("widgets", "Widget", &versions)).await;
+            client
+                .create::<Object>(&WIDGETS, "default", &widget("a", &json!({"size": 1})))
+                .await
+                .expect("created");
+        } else {
+            let list =
+                client.list::<Object>(&WIDGETS, "", &ListOptions::all()).await.expect("served");
+            assert_eq!(list.items[0].0["spec"], json!({"color": "blue", "size": 1}));
+        }
+        drop(client);
+        stop.cancel();
+        running.wait().await;
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn definitions_appear_in_documents_and_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let get = async |path: &str| -> Option<Value> {
+        let response = client.raw(Method::GET, path, Bytes::new()).await.ok()?;
+        serde_json::from_slice(&response.into_body().bytes().await.ok()?).ok()
+    };
+    assert!(get("/apis/example.com/v1").await.is_none());
+    define(&client, &definition("widgets", "Widget", &json!([version("v1", true, &spec())]))).await;
+    let list = get("/apis/example.com/v1").await.expect("listed");
+    assert_eq!(list["resources"][0]["name"], "widgets");
+    assert_eq!(list["resources"][1]["name"], "widgets/status");
+    let document = get("/openapi/v3/apis/example.com/v1").await.expect("a document");
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    assert!(schemas.contains_key("com.example.v1.Widget"), "{:?}", schemas.keys());
+    let mut ending = watch_definition(&client, "widgets.example.com").await;
+    let options = client::DeleteOptions::new();
+    client.delete(&DEFINITIONS, "", "widgets.example.com", &options).await.expect("deleted");
+    until(&mut ending, |event, _| matches!(event, WatchEvent::Deleted(_))).await;
+    assert!(get("/apis/example.com").await.is_none());
+    assert!(get("/openapi/v3/apis/example.com/v1").await.is_none());
+    stop.cancel();
+}
