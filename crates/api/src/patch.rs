@@ -22,6 +22,9 @@ const MAX_OPERATIONS: usize = 10_000;
 /// Most bytes that the `copy` operations of one JSON patch may add.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
 
+/// Most values that the operations of one JSON patch may look at or move, over and over.
+const MAX_VISITED: usize = 20_000_000;
+
 /// Why a patch does not apply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
@@ -150,6 +153,26 @@ mod tests {
         let bomb: Vec<Value> =
             (0..60).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
         assert_eq!(json_patch(&original, &bomb.into()), Err(PatchError::Rejected));
+    }
+
+    #[test]
+    fn moves_do_not_nest_without_end() {
+        let original = object(json!({"x": {}}));
+        let mut bomb = Vec::new();
+        for _ in 0..3000 {
+            bomb.push(json!({"op": "add", "path": "/y", "value": {}}));
+            bomb.push(json!({"op": "move", "from": "/x", "path": "/y/x"}));
+            bomb.push(json!({"op": "move", "from": "/y", "path": "/x"}));
+        }
+        assert_eq!(json_patch(&original, &bomb.into()), Err(PatchError::Rejected));
+    }
+
+    #[test]
+    fn moves_in_long_lists_end() {
+        let original = object(json!({"a": vec![1; 100_000]}));
+        let bomb: Vec<Value> =
+            (0..MAX_OPERATIONS).map(|_| json!({"op": "add", "path": "/a/0", "value": 1})).collect();
+        assert!(matches!(json_patch(&original, &bomb.into()), Err(PatchError::TooLarge(_))));
     }
 
     #[test]

@@ -59,6 +59,9 @@ const DECIMAL: [(&str, i32); 10] = [
 const BINARY: [(&str, u32); 6] =
     [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
+/// The greatest decimal quantity: a number that reads back as it prints.
+const MAX_DECIMAL: i128 = 10i128.pow(38);
+
 /// The parts of a quantity's text.
 struct Parts<'a> {
     negative: bool,
@@ -109,7 +112,10 @@ fn shift(mantissa: i128, power: i32) -> i128 {
         return 0;
     }
     match u32::try_from(power) {
-        Ok(up) => 10i128.checked_pow(up).and_then(|f| mantissa.checked_mul(f)).unwrap_or(i128::MAX),
+        Ok(up) => {
+            let shifted = 10i128.checked_pow(up).and_then(|f| mantissa.checked_mul(f));
+            shifted.map_or(MAX_DECIMAL, |nanos| nanos.min(MAX_DECIMAL))
+        }
         Err(_) => match 10i128.checked_pow(power.unsigned_abs()) {
             Some(f) => mantissa / f + i128::from(mantissa % f != 0),
             None => 1,

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{MAX_COPIED, MAX_OPERATIONS, PatchError, go_type, size};
+use super::{MAX_COPIED, MAX_OPERATIONS, MAX_VISITED, PatchError, go_type, size};
+use crate::codec::MAX_DEPTH;
 use crate::object::Object;
 
 /// Applies a JSON patch. The outcome need not be an object (`replace` of the root).
@@ -22,38 +23,84 @@ pub fn json_patch(original: &Object, patch: &Value) -> Result<Value, PatchError>
         )));
     }
     let mut document = Value::Object(original.0.clone());
-    let mut copied = 0;
+    let mut budget = Budget { copied: MAX_COPIED, visited: MAX_VISITED };
     for operation in operations {
         let operation = operation.as_object().ok_or(PatchError::Rejected)?;
-        one(&mut document, operation, &mut copied).ok_or(PatchError::Rejected)?;
+        let done = one(&mut document, operation, &mut budget);
+        if budget.visited == 0 {
+            return Err(PatchError::TooLarge(
+                "the operations of the JSON patch move too much about".to_owned(),
+            ));
+        }
+        done.ok_or(PatchError::Rejected)?;
     }
     Ok(document)
 }
 
+/// What the operations of one patch may still do.
+struct Budget {
+    /// Bytes that they copy.
+    copied: usize,
+    /// Values that they look at or move.
+    visited: usize,
+}
+
+impl Budget {
+    fn visit(&mut self, values: usize) -> Option<()> {
+        self.visited = self.visited.saturating_sub(values);
+        (self.visited > 0).then_some(())
+    }
+
+    /// Whether a value nests no deeper than documents may, at a path.
+    fn fits(&mut self, value: &Value, path: &str) -> Option<()> {
+        let above = path.matches('/').count();
+        (above < MAX_DEPTH).then(|| self.nests(value, MAX_DEPTH - above))?
+    }
+
+    fn nests(&mut self, value: &Value, left: usize) -> Option<()> {
+        self.visit(1)?;
+        let left = left.checked_sub(1)?;
+        match value {
+            Value::Array(list) => list.iter().try_for_each(|value| self.nests(value, left)),
+            Value::Object(map) => map.values().try_for_each(|value| self.nests(value, left)),
+            _ => Some(()),
+        }
+    }
+}
+
 /// One operation; `None` where it does not apply.
-fn one(document: &mut Value, operation: &Map<String, Value>, copied: &mut usize) -> Option<()> {
+fn one(document: &mut Value, operation: &Map<String, Value>, budget: &mut Budget) -> Option<()> {
     let text = |key: &str| operation.get(key)?.as_str();
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     let path = text("path")?;
     match text("op")? {
-        "add" => add(document, path, value()),
-        "remove" => take(document, path).map(drop),
+        "add" => {
+            let value = value();
+            budget.fits(&value, path)?;
+            add(document, path, value, budget)
+        }
+        "remove" => take(document, path, budget).map(drop),
         "replace" if path.is_empty() => {
             *document = value();
             Some(())
         }
         "replace" => {
-            *find(document, path)? = value();
+            let value = value();
+            budget.fits(&value, path)?;
+            *find(document, path)? = value;
             Some(())
         }
         "move" => {
-            let value = take(document, text("from")?)?;
-            add(document, path, value)
+            let value = take(document, text("from")?, budget)?;
+            budget.fits(&value, path)?;
+            add(document, path, value, budget)
         }
         "copy" => {
-            let value = find(document, text("from")?)?.clone();
-            *copied += size(&value);
-            (*copied <= MAX_COPIED).then(|| add(document, path, value))?
+            let value = find(document, text("from")?)?;
+            budget.copied = budget.copied.checked_sub(size(value))?;
+            let value = value.clone();
+            budget.fits(&value, path)?;
+            add(document, path, value, budget)
         }
         "test" => {
             let wanted = value();
@@ -105,7 +152,7 @@ fn find<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     child(parent, &last)
 }
 
-fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
+fn add(document: &mut Value, path: &str, value: Value, budget: &mut Budget) -> Option<()> {
     let (parent, last) = parent(document, path)?;
     match parent {
         Value::Object(map) => {
@@ -114,6 +161,7 @@ fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
         Value::Array(list) if last == "-" => list.push(value),
         Value::Array(list) => {
             let at = position(&last, list.len() + 1)?;
+            budget.visit(list.len() - at)?;
             list.insert(at, value);
         }
         _ => return None,
@@ -121,12 +169,13 @@ fn add(document: &mut Value, path: &str, value: Value) -> Option<()> {
     Some(())
 }
 
-fn take(document: &mut Value, path: &str) -> Option<Value> {
+fn take(document: &mut Value, path: &str, budget: &mut Budget) -> Option<Value> {
     let (parent, last) = parent(document, path)?;
     match parent {
         Value::Object(map) => map.remove(&last),
         Value::Array(list) => {
             let at = position(&last, list.len())?;
+            budget.visit(list.len() - at)?;
             Some(list.remove(at))
         }
         _ => None,

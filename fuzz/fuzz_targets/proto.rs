@@ -1,0 +1,4 @@
+//! The `proto` entrance under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::targets::proto(data));
