@@ -151,7 +151,8 @@ fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<(), Stri
 fn report(name: &str, input: &[u8], outcome: Result<(), String>) -> Result<(), String> {
     let Err(why) = outcome else { return Ok(()) };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(name);
-    let file = folder.join(format!("{:x}", input.iter().fold(7_u64, |h, b| h.wrapping_mul(31) + u64::from(*b))));
+    let file = folder
+        .join(format!("{:x}", input.iter().fold(7_u64, |h, b| h.wrapping_mul(31) + u64::from(*b))));
     let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, input));
     Err(format!("{name}: {why}: {} ({kept:?})", file.display()))
 }

@@ -149,9 +149,8 @@ pub fn cel(data: &[u8]) {
     if text.len() > 4096 {
         return;
     }
-    static ENV: LazyLock<cel::Env> = LazyLock::new(|| {
-        cel::Env::builder().variable("self", cel::Type::Dyn).build()
-    });
+    static ENV: LazyLock<cel::Env> =
+        LazyLock::new(|| cel::Env::builder().variable("self", cel::Type::Dyn).build());
     static OBJECT: LazyLock<Value> = LazyLock::new(|| {
         serde_json::json!({
             "name": "web", "replicas": 3, "on": true, "list": [1, 2, 3, 4, 5, 6, 7, 8],
