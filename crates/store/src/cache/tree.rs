@@ -21,11 +21,18 @@ type Leaf = Vec<Arc<Entry>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     leaves: Vec<Arc<Leaf>>,
+    /// How many entries each leaf has: counting does not have to visit them.
+    sizes: Vec<u8>,
     len: usize,
 }
 
 /// A place between entries: leaf and index in it. The end is `(leaves, 0)`.
 pub(crate) type Position = (usize, usize);
+
+/// A leaf's size; it fits, as `LEAF_MAX` does.
+fn size(leaf: &Leaf) -> u8 {
+    u8::try_from(leaf.len()).unwrap_or(u8::MAX)
+}
 
 fn order(entry: &Entry, namespace: &str, name: &str) -> Ordering {
     (*entry.card.namespace).cmp(namespace).then_with(|| (*entry.card.name).cmp(name))
@@ -46,8 +53,12 @@ impl Tree {
 
     /// The first place whose entry does not meet `before`, which holds for a prefix of the order.
     pub fn bound(&self, before: impl Fn(&Entry) -> bool) -> Position {
-        // The last leaf that starts within the prefix holds its end.
-        let leaf = self.leaves.partition_point(|leaf| before(&leaf[0]));
+        // The last leaf that starts within the prefix holds its end. It is often the last of all:
+        // names that are made in order are written, and read back, at the end.
+        let leaf = match self.leaves.last() {
+            Some(last) if before(&last[0]) => self.leaves.len(),
+            _ => self.leaves.partition_point(|leaf| before(&leaf[0])),
+        };
         let Some(leaf) = leaf.checked_sub(1) else { return (0, 0) };
         let index = self.leaves[leaf].partition_point(|entry| before(entry));
         if index == self.leaves[leaf].len() { (leaf + 1, 0) } else { (leaf, index) }
@@ -88,7 +99,7 @@ impl Tree {
         if from.0 == to.0 {
             return to.1 - from.1;
         }
-        let whole: usize = self.leaves[from.0 + 1..to.0].iter().map(|leaf| leaf.len()).sum();
+        let whole: usize = self.sizes[from.0 + 1..to.0].iter().map(|size| usize::from(*size)).sum();
         self.leaves[from.0].len() - from.1 + whole + to.1
     }
 
@@ -109,13 +120,16 @@ impl Tree {
         self.len += 1;
         let Some(target) = self.leaves.get_mut(leaf) else {
             self.leaves.push(Arc::new(vec![entry]));
+            self.sizes.push(1);
             return None;
         };
         if target.len() < LEAF_MAX {
             Arc::make_mut(target).insert(index, entry);
+            self.sizes[leaf] += 1;
         } else if index == LEAF_MAX {
             // Ascending inserts fill their leaves instead of halving them.
             self.leaves.insert(leaf + 1, Arc::new(vec![entry]));
+            self.sizes.insert(leaf + 1, 1);
         } else {
             let full = Arc::make_mut(target);
             let mut upper = full.split_off(LEAF_MAX / 2);
@@ -124,6 +138,8 @@ impl Tree {
             } else {
                 upper.insert(index - LEAF_MAX / 2, entry);
             }
+            self.sizes[leaf] = size(full);
+            self.sizes.insert(leaf + 1, size(&upper));
             self.leaves.insert(leaf + 1, Arc::new(upper));
         }
         None
@@ -139,8 +155,10 @@ impl Tree {
         let entries = Arc::make_mut(&mut self.leaves[leaf]);
         let removed = entries.remove(index);
         self.len -= 1;
+        self.sizes[leaf] -= 1;
         if entries.is_empty() {
             self.leaves.remove(leaf);
+            self.sizes.remove(leaf);
         } else if entries.len() < LEAF_MIN {
             self.merge(leaf);
         }
@@ -162,6 +180,8 @@ impl Tree {
         };
         let upper = self.leaves.remove(lower + 1);
         Arc::make_mut(&mut self.leaves[lower]).extend(upper.iter().cloned());
+        self.sizes.remove(lower + 1);
+        self.sizes[lower] = size(&self.leaves[lower]);
     }
 }
 
@@ -186,6 +206,7 @@ mod tests {
             }
         }
         assert_eq!(all.len(), tree.len());
+        assert!(tree.leaves.iter().map(|leaf| size(leaf)).eq(tree.sizes.iter().copied()));
         all
     }
 
