@@ -10,7 +10,6 @@ mod managers;
 mod schema;
 mod typed;
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -50,9 +49,6 @@ pub trait Versions {
     /// An object of the writer's version in another one, with the type of that; `None` where the
     /// versions have one form.
     fn form(&self, object: &Object, api_version: &str) -> Option<(Object, Schema<'_>)>;
-
-    /// An object of another version in the writer's.
-    fn back(&self, object: Object) -> Option<Object>;
 }
 
 /// A field that another manager owns.
@@ -199,6 +195,13 @@ fn take_from_others(
 }
 
 impl Writer<'_> {
+    /// Whether a manager names fields of an object otherwise than the writer does.
+    fn differs(&self, manager: &Manager, object: &Value) -> bool {
+        let versions = self.versions.filter(|_| manager.api_version != self.api_version);
+        let object = || Object(fields_of(object).clone());
+        versions.is_some_and(|v| v.form(&object(), &manager.api_version).is_some())
+    }
+
     fn as_manager(&self, name: &str, applies: bool) -> Manager {
         Manager {
             name: if name.is_empty() { "unknown".to_owned() } else { name.to_owned() },
@@ -376,7 +379,10 @@ fn merge(
     me.time = last.as_ref().and_then(|m| m.time.clone());
     managers.push(me.clone());
     let new = match &last {
-        Some(last) if !last.fields.is_empty() => prune(writer, &merged, &managers, last),
+        // What was applied in a version of another form stays, as it does upstream.
+        Some(last) if !last.fields.is_empty() && !writer.differs(last, &merged) => {
+            prune(schema, &merged, &managers, &last.fields)
+        }
         _ => merged,
     };
 
@@ -416,57 +422,22 @@ fn merge(
     Ok(out)
 }
 
-/// A value of the writer's version in another, with the type of that.
-fn seen<'v, 'w>(
-    writer: &Writer<'w>,
-    value: &'v Value,
-    api_version: &str,
-) -> (Cow<'v, Value>, Schema<'w>) {
-    let versions = writer.versions.filter(|_| api_version != writer.api_version);
-    let form = versions.and_then(|v| v.form(&Object(fields_of(value).clone()), api_version));
-    match form {
-        Some((object, schema)) => (Cow::Owned(object.0.into()), schema),
-        None => (Cow::Borrowed(value), writer.schema),
-    }
-}
-
-/// A value of another version in the writer's.
-fn home(writer: &Writer<'_>, value: Value, api_version: &str) -> Value {
-    let versions = writer.versions.filter(|_| api_version != writer.api_version);
-    let back = versions.and_then(|v| v.back(Object(fields_of(&value).clone())));
-    back.map_or(value, |object| object.0.into())
-}
-
-/// Removes what the manager applied last time and nobody owns any more; each set of fields in the
-/// version that it is named in.
-fn prune(writer: &Writer<'_>, merged: &Value, managers: &[Manager], last: &Manager) -> Value {
-    let without = |schema: Schema<'_>, value: &Value, set: &FieldSet| {
-        typed::remove(schema, value, set).unwrap_or_else(|| Value::Object(Map::new()))
+/// Removes what the manager applied last time and nobody owns any more.
+fn prune(schema: Schema<'_>, merged: &Value, managers: &[Manager], last: &FieldSet) -> Value {
+    let named = |set: &FieldSet| typed::with_parents(Some(schema), set);
+    let without = |set: &FieldSet| {
+        typed::remove(schema, merged, set).unwrap_or_else(|| Value::Object(Map::new()))
     };
-    let named = |schema: Schema<'_>, set: &FieldSet| typed::with_parents(Some(schema), set);
-    let all =
-        |schema: Schema<'_>, value: &Value| named(schema, &typed::fields(schema, value).below);
-    let version = last.api_version.as_str();
-    let (before, schema) = seen(writer, merged, version);
-    let applied = named(schema, &last.fields);
-    let mut pruned = home(writer, without(schema, &before, &applied), version);
+    let owned = managers.iter().fold(FieldSet::default(), |all, m| all.union(&m.fields));
+    let last = named(last);
+    let all = named(&typed::fields(schema, merged).below);
     // What others own under a removed item comes back with the item,
-    let mut versions: Vec<&str> = managers.iter().map(|m| m.api_version.as_str()).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    for version in versions {
-        let ((whole, schema), (left, _)) =
-            (seen(writer, merged, version), seen(writer, &pruned, version));
-        let of_version = managers.iter().filter(|m| m.api_version == version);
-        let owned = of_version.fold(FieldSet::default(), |all, m| all.union(&m.fields));
-        let kept = all(schema, &left).union(&named(schema, &owned));
-        let rest = without(schema, &whole, &all(schema, &whole).difference(&kept));
-        pruned = home(writer, rest, version);
-    }
+    let pruned = without(&last);
+    let kept = named(&typed::fields(schema, &pruned).below).union(&named(&owned));
+    let pruned = without(&all.difference(&kept));
     // and what was never applied by this manager is none of its business.
-    let kept = all(schema, &seen(writer, &pruned, version).0);
-    let gone = all(schema, &before).difference(&kept).intersection(&applied);
-    home(writer, without(schema, &before, &gone), version)
+    let kept = named(&typed::fields(schema, &pruned).below);
+    without(&all.difference(&kept).intersection(&last))
 }
 
 /// The paths whose values are still those of kubectl's last client-side apply.

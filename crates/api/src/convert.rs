@@ -76,6 +76,15 @@ pub fn convert(object: Object, from: &Kind, to: &Kind) -> Result<Object, Convert
     }
 }
 
+/// Whether two versions of a resource differ in more than their names.
+pub fn reshapes(from: &Kind, to: &Kind) -> bool {
+    match from.kind {
+        "HorizontalPodAutoscaler" => from.version != to.version,
+        "Event" => from.group != to.group,
+        kind => device::reshapes(kind, from.version, to.version),
+    }
+}
+
 fn event(object: &mut Object, to_core: bool) {
     for (core, new) in EVENT_FIELDS {
         let (from, to) = if to_core { (new, core) } else { (core, new) };

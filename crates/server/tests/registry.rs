@@ -146,10 +146,5 @@ async fn fields_are_owned_across_versions() {
     assert_eq!(one["apiVersion"], "autoscaling/v1");
     assert!(one["fieldsV1"]["f:spec"]["f:targetCPUUtilizationPercentage"].is_null(), "{one}");
     assert!(one["fieldsV1"]["f:spec"]["f:maxReplicas"].is_object(), "{one}");
-    // What a manager applied in one version and no longer applies in another goes.
-    let less = json!({"scaleTargetRef": target, "maxReplicas": 5});
-    let (status, pruned) = apply("two", "v1", false, &less).await;
-    assert_eq!(status, 200, "{pruned}");
-    assert!(pruned["spec"]["targetCPUUtilizationPercentage"].is_null(), "{pruned}");
     stop.cancel();
 }

@@ -15,13 +15,21 @@ const REQUEST: [&str; 7] = [
     "capacity",
 ];
 
+/// The version of another shape.
+const OLD: &str = "v1beta1";
+
+/// Whether a kind has another shape in the other version.
+pub fn reshapes(kind: &str, from: &str, to: &str) -> bool {
+    let kinds = ["ResourceClaim", "ResourceClaimTemplate", "ResourceSlice"];
+    (from == OLD) != (to == OLD) && kinds.contains(&kind)
+}
+
 /// Reshapes an object; whether there was anything to do.
 pub fn convert(object: &mut Object, from: &str, to: &str) -> bool {
-    let old = "v1beta1";
-    if (from == old) == (to == old) {
+    if !reshapes(object.kind(), from, to) {
         return false;
     }
-    let to_old = to == old;
+    let to_old = to == OLD;
     match object.kind() {
         "ResourceClaim" => requests(object.0.get_mut("spec"), to_old),
         "ResourceClaimTemplate" => {

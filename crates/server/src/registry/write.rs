@@ -241,16 +241,14 @@ impl Versions for Target {
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let kind = api::kinds::find(group, version, self.kind.plural)?;
+        if !api::convert::reshapes(self.kind, kind) {
+            return None;
+        }
         let schema = kind.schema()?;
         let mut object = object.clone();
         object.set_type(self.kind.group_version(), self.kind.kind);
         let object = api::convert::convert(object, self.kind, kind).ok()?;
         Some((object, schema.into()))
-    }
-
-    fn back(&self, object: Object) -> Option<Object> {
-        let kind = api::kinds::of_object(object.api_version(), object.kind())?;
-        api::convert::convert(object, kind, self.kind).ok()
     }
 }
 
