@@ -346,8 +346,8 @@ pub trait Allocator: Send + Sync + 'static {
         dry_run: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Reservation>, ApiError>>;
 
-    /// The object is gone for good.
-    fn release(&self, object: &Object);
+    /// The object is gone for good; done once others may have what it had.
+    fn release<'a>(&'a self, object: &'a Object) -> BoxFuture<'a, ()>;
 }
 
 /// Makes service account tokens.

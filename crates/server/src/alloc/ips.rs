@@ -235,11 +235,16 @@ impl Ips {
         });
     }
 
-    /// A service gave its address up.
-    pub fn release(&self, ip: IpAddr) {
-        let Some(entry) = self.addresses.get("", &ip.to_string()) else { return };
-        let (ips, revision) = (self.clone(), entry.revision);
-        spawn(async move { ips.remove(ip, revision).await });
+    /// A service gave its address up; once this is done another may have it.
+    pub fn release(&self, ip: IpAddr) -> impl Future<Output = ()> + Send + 'static {
+        let ips = self.clone();
+        // What the address is now: not what somebody makes of it before this runs.
+        let held = self.addresses.get("", &ip.to_string()).map(|entry| entry.revision);
+        async move {
+            if let Some(revision) = held {
+                ips.remove(ip, revision).await;
+            }
+        }
     }
 
     async fn remove(&self, ip: IpAddr, revision: u64) {
@@ -284,7 +289,8 @@ pub fn of_service(service: &Object) -> Vec<IpAddr> {
     ips.filter_map(|ip| ip.as_str()?.parse().ok()).collect()
 }
 
-fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+/// Does something that nobody waits for.
+pub fn spawn(work: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(work);
     }

@@ -48,7 +48,7 @@ impl Reservation for Held {
         }
         self.done = true;
         self.taken_ips.iter().for_each(|t| self.ips.settle(t));
-        self.free_ips.iter().for_each(|ip| self.ips.release(*ip));
+        self.free_ips.iter().for_each(|ip| ips::spawn(self.ips.release(*ip)));
         self.ports.release(&self.free_ports);
     }
 }
@@ -106,9 +106,13 @@ impl Allocator for Services {
         })
     }
 
-    fn release(&self, service: &Object) {
-        ips::of_service(service).into_iter().for_each(|ip| self.ips.release(ip));
+    fn release<'a>(&'a self, service: &'a Object) -> BoxFuture<'a, ()> {
         self.ports.release(&ports::of_service(service));
+        Box::pin(async move {
+            for ip in ips::of_service(service) {
+                self.ips.release(ip).await;
+            }
+        })
     }
 }
 

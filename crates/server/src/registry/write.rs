@@ -332,7 +332,7 @@ pub async fn remove(
         server.store.commit(store::Write { key: key(target, last.name()), expect, change }).await?;
     for allocator in &server.guards.allocators {
         if allocator.handles(target.cache.name()) {
-            allocator.release(last);
+            allocator.release(last).await;
         }
     }
     Ok(entry)
