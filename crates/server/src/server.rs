@@ -223,7 +223,7 @@ impl Target {
     pub fn apply_schema(&self) -> api::apply::Schema<'_> {
         use api::apply::Schema;
         match &self.custom {
-            Some(custom) => Schema::CustomObject(&custom.version().raw),
+            Some(custom) => Schema::CustomObject(custom.version().raw()),
             None => self.kind.schema().map_or(Schema::Deduced, Schema::Type),
         }
     }

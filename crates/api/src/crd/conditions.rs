@@ -12,17 +12,17 @@ const GROUPS: [&str; 2] = ["k8s.io", "kubernetes.io"];
 pub const APPROVED: &str = "api-approved.kubernetes.io";
 
 /// Whether a condition is true.
-pub fn is_true(object: &Object, name: &str) -> bool {
+pub fn is_true(object: &Map<String, Value>, name: &str) -> bool {
     find(object, name).is_some_and(|c| c["status"] == "True")
 }
 
-fn find<'a>(object: &'a Object, name: &str) -> Option<&'a Value> {
-    let list = object.at("status.conditions").and_then(Value::as_array)?;
+fn find<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let list = object.get("status")?.get("conditions")?.as_array()?;
     list.iter().find(|c| c["type"] == name)
 }
 
 fn set(object: &mut Object, name: &str, status: &str, reason: &str, message: &str, now: &str) {
-    let time = match find(object, name) {
+    let time = match find(&object.0, name) {
         Some(old) if old["status"] == status => old["lastTransitionTime"].clone(),
         _ => now.into(),
     };
@@ -66,8 +66,10 @@ pub enum Approval {
 }
 
 /// The approval of a definition.
-pub fn approval(object: &Object) -> Approval {
-    let Some(text) = object.annotation(APPROVED).filter(|t| !t.is_empty()) else {
+pub fn approval(object: &Map<String, Value>) -> Approval {
+    let annotations = object.get("metadata").and_then(|m| m.get("annotations"));
+    let text = annotations.and_then(|a| a.get(APPROVED)).and_then(Value::as_str);
+    let Some(text) = text.filter(|t| !t.is_empty()) else {
         return Approval::Missing;
     };
     if text.starts_with("unapproved") {
@@ -125,7 +127,7 @@ pub fn settle<'a>(object: &mut Object, others: impl Iterator<Item = &'a Value>, 
         None => set(object, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now),
         Some((reason, message)) => set(object, "NamesAccepted", "False", reason, message, now),
     }
-    if !is_true(object, "Established") {
+    if !is_true(&object.0, "Established") {
         if conflict.is_none() {
             let message = "the initial names have been accepted";
             set(object, "Established", "True", "InitialNamesAccepted", message, now);
@@ -211,7 +213,7 @@ fn approve(object: &mut Object, now: &str) {
     if !is_protected(&group) {
         return;
     }
-    match approval(object) {
+    match approval(&object.0) {
         Approval::Missing => {
             let message = format!(
                 "protected groups must have approval annotation {APPROVED:?}, see https://github.com/kubernetes/enhancements/pull/1111"
@@ -254,7 +256,7 @@ mod tests {
     fn free_names_are_accepted() {
         let mut first = definition("widgets", "Widget");
         settle(&mut first, [].into_iter(), "t1");
-        assert!(is_true(&first, "NamesAccepted") && is_true(&first, "Established"));
+        assert!(is_true(&first.0, "NamesAccepted") && is_true(&first.0, "Established"));
         assert_eq!(first.at("status.acceptedNames"), first.at("spec.names"));
         let before = first.clone();
         settle(&mut first, [].into_iter(), "t2");
@@ -270,6 +272,6 @@ mod tests {
         assert_eq!(conditions[0]["reason"], "ListKindConflict");
         assert_eq!(conditions[0]["message"], "\"WidgetList\" is already in use");
         assert_eq!(conditions[1]["reason"], "NotAccepted");
-        assert!(!is_true(&second, "Established"));
+        assert!(!is_true(&second.0, "Established"));
     }
 }

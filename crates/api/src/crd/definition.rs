@@ -4,8 +4,9 @@
 //! Not here: whether it is valid (`validate`), whether its names are free (`conditions`).
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::columns::Column;
@@ -42,14 +43,6 @@ pub struct Version {
     pub served: bool,
     /// Sent with every answer.
     pub warning: Option<String>,
-    /// Its schema as the definition has it.
-    pub raw: Value,
-    /// Its schema.
-    pub schema: Structural,
-    /// Whether the schema fills in anything.
-    pub has_defaults: bool,
-    /// Whether it has CEL rules.
-    pub has_rules: bool,
     /// Whether it has the status subresource.
     pub status: bool,
     /// Where the scale subresource finds its values.
@@ -58,6 +51,19 @@ pub struct Version {
     pub columns: Vec<Column>,
     /// The row of the kind table.
     pub kind: &'static Kind,
+    /// The definition as JSON, and where in it the version is.
+    source: Bytes,
+    at: usize,
+    form: OnceLock<Form>,
+}
+
+/// A version's schema. It is read when it is first needed: of a thousand definitions most are only
+/// looked at.
+#[derive(Debug)]
+struct Form {
+    raw: Value,
+    schema: Structural,
+    has_rules: bool,
 }
 
 /// A definition.
@@ -108,8 +114,9 @@ fn dotted(path: &str) -> String {
 }
 
 impl Definition {
-    /// Reads a definition; `None` where it lacks what every valid one has.
-    pub fn read(object: &Object) -> Option<Self> {
+    /// Reads a definition; `None` where it lacks what every valid one has. `source` is the same as
+    /// JSON, for what is read later.
+    pub fn read(object: &Object, source: &Bytes) -> Option<Self> {
         let spec = object.0.get("spec")?;
         let group = spec.get("group")?.as_str()?.to_owned();
         let namespaced = spec.get("scope")?.as_str()? == "Namespaced";
@@ -163,7 +170,7 @@ impl Definition {
         for (at, version) in list.iter().enumerate() {
             let name = version.get("name")?.as_str()?;
             let kind = if at == storage { stored } else { row(name, at, Some(stored)) };
-            versions.push(Version::read(name, version, &group, &wanted, kind));
+            versions.push(Version::read(name, version, &group, &wanted, kind, (source, at)));
         }
         let conversion = match spec.get("conversion") {
             Some(c) if c.get("strategy").and_then(Value::as_str) == Some("Webhook") => {
@@ -186,7 +193,7 @@ impl Definition {
             versions,
             storage,
             conversion,
-            established: super::conditions::is_true(object, "Established"),
+            established: super::conditions::is_true(&object.0, "Established"),
             terminating: object.is_deleting(),
         })
     }
@@ -208,12 +215,14 @@ fn selectable_fields(version: &Value) -> Vec<String> {
 }
 
 impl Version {
-    fn read(name: &str, version: &Value, group: &str, names: &Value, kind: &'static Kind) -> Self {
-        let raw = version
-            .pointer("/schema/openAPIV3Schema")
-            .cloned()
-            .unwrap_or_else(|| serde_json::json!({"type": "object"}));
-        let schema = Structural::parse(&raw);
+    fn read(
+        name: &str,
+        version: &Value,
+        group: &str,
+        names: &Value,
+        kind: &'static Kind,
+        (source, at): (&Bytes, usize),
+    ) -> Self {
         let subresource = |key: &str| version.get("subresources")?.get(key)?.as_object();
         let deprecated = version.get("deprecated") == Some(&Value::Bool(true));
         let given = version.get("deprecationWarning").and_then(Value::as_str);
@@ -228,8 +237,6 @@ impl Version {
             name: name.to_owned(),
             served: version.get("served") == Some(&Value::Bool(true)),
             warning,
-            has_defaults: schema.has_defaults(),
-            has_rules: schema.has_rules(),
             status: subresource("status").is_some(),
             scale: subresource("scale").map(|scale| Scale {
                 replicas: path(scale, "specReplicasPath"),
@@ -237,10 +244,45 @@ impl Version {
                 selector: path(scale, "labelSelectorPath"),
             }),
             columns: Column::all(version),
-            raw,
-            schema,
             kind,
+            source: source.clone(),
+            at,
+            form: OnceLock::new(),
         }
+    }
+
+    /// Its schema as the definition has it; read anew, for those who need it once.
+    pub fn read_raw(&self) -> Value {
+        if let Some(form) = self.form.get() {
+            return form.raw.clone();
+        }
+        let mut whole: Value = serde_json::from_slice(&self.source).unwrap_or_default();
+        let pointer = format!("/spec/versions/{}/schema/openAPIV3Schema", self.at);
+        let found = whole.pointer_mut(&pointer).map(Value::take);
+        found.unwrap_or_else(|| serde_json::json!({"type": "object"}))
+    }
+
+    fn form(&self) -> &Form {
+        self.form.get_or_init(|| {
+            let raw = self.read_raw();
+            let schema = Structural::parse(&raw);
+            Form { has_rules: schema.has_rules(), raw, schema }
+        })
+    }
+
+    /// Its schema as the definition has it.
+    pub fn raw(&self) -> &Value {
+        &self.form().raw
+    }
+
+    /// Its schema.
+    pub fn schema(&self) -> &Structural {
+        &self.form().schema
+    }
+
+    /// Whether it has CEL rules.
+    pub fn has_rules(&self) -> bool {
+        self.form().has_rules
     }
 }
 
@@ -301,7 +343,8 @@ mod tests {
             "status": {"conditions": [{"type": "Established", "status": "True"}]},
         }))
         .unwrap();
-        let read = Definition::read(&object).unwrap();
+        let source = Bytes::from(Value::Object(object.0.clone()).to_string());
+        let read = Definition::read(&object, &source).unwrap();
         assert!(read.established && !read.terminating);
         let [v1, v2] = &read.versions[..] else { panic!("two versions") };
         assert!(std::ptr::eq(v1.kind.stored(), v2.kind));
@@ -312,6 +355,8 @@ mod tests {
             "field label not supported: spec.color"
         );
         // The same definition makes the same rows.
-        assert!(std::ptr::eq(Definition::read(&object).unwrap().versions[0].kind, v1.kind));
+        let again = Definition::read(&object, &source).unwrap();
+        assert!(std::ptr::eq(again.versions[0].kind, v1.kind));
+        assert_eq!(again.versions[1].raw(), &json!({"type": "object"}));
     }
 }

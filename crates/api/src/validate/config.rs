@@ -10,7 +10,6 @@ use super::at::{At, Faults, IMMUTABLE};
 use super::resources;
 use super::{common, placement};
 use crate::names;
-use crate::object::Object;
 use crate::quantity::Quantity;
 
 /// Most bytes that config maps and secrets hold.
@@ -525,20 +524,19 @@ pub(super) fn anything(_root: &At<'_>, _f: &mut Faults) {}
 
 /// The rules of definitions are those of `crate::crd`.
 pub(super) fn definition(at: &At<'_>, f: &mut Faults) {
-    if let Some(object) = Object::from_value(at.value.clone()) {
-        f.extend(crate::crd::validate::definition(&object, None));
+    if let Some(object) = at.value.as_object() {
+        f.extend(crate::crd::validate::definition(object, None));
     }
 }
 
 pub(super) fn definition_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let (new, old) = (Object::from_value(new.value.clone()), Object::from_value(old.value.clone()));
-    if let Some(object) = new {
-        f.extend(crate::crd::validate::definition(&object, old.as_ref()));
+    if let Some(object) = new.value.as_object() {
+        f.extend(crate::crd::validate::definition(object, old.value.as_object()));
     }
 }
 
 pub(super) fn definition_status(new: &At<'_>, _: &At<'_>, f: &mut Faults) {
-    if let Some(object) = Object::from_value(new.value.clone()) {
-        crate::crd::validate::status(&object, f);
+    if let Some(object) = new.value.as_object() {
+        crate::crd::validate::status(object, f);
     }
 }

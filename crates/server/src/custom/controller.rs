@@ -5,13 +5,14 @@
 //! the same group that wait for a name. Not here: which names are free (`api::crd::conditions`),
 //! serving.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::crd::{CLEANUP, conditions};
-use api::{ApiError, Object, kinds};
+use api::{ApiError, Object, Value, kinds};
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use store::EventKind;
 
 use super::{Custom, Served, Table};
@@ -71,18 +72,30 @@ fn waiting(table: &Table, group: &str) -> Vec<String> {
 /// Settles definitions, those of one group one after the other. Returns those that failed.
 async fn work(server: &Arc<Server>, due: BTreeSet<String>) -> BTreeSet<String> {
     let table = server.customs.table();
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<Arc<Served>>> = BTreeMap::new();
     for name in due {
-        let Some(served) = table.definitions.get(&name) else { continue };
-        groups.entry(served.definition.group.clone()).or_default().push(name);
+        let Some(served) = table.definitions.get(&*name) else { continue };
+        groups.entry(served.definition.group.clone()).or_default().push(served.clone());
     }
-    stream::iter(groups.into_values())
-        .map(|names| async move {
+    let table = &table;
+    stream::iter(groups)
+        .map(|(group, due)| async move {
+            // The names in use, kept current while the group's definitions get theirs.
+            let of_group = table.definitions.values().filter(|s| s.definition.group == group);
+            let mut taken: HashMap<String, Value> =
+                of_group.map(|s| (s.definition.name.clone(), s.accepted.clone())).collect();
             let mut failed = Vec::new();
-            for name in names {
-                if let Err(error) = one(server, &name).await {
-                    tracing::warn!(%error, definition = %name, "a definition could not be settled");
-                    failed.push(name);
+            for served in due {
+                let name = &served.definition.name;
+                match one(server, &served, &taken).await {
+                    Ok(Some(accepted)) => {
+                        taken.insert(name.clone(), accepted);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, definition = %name, "a definition could not be settled");
+                        failed.push(name.clone());
+                    }
                 }
             }
             failed
@@ -93,27 +106,29 @@ async fn work(server: &Arc<Server>, due: BTreeSet<String>) -> BTreeSet<String> {
         .await
 }
 
-async fn one(server: &Arc<Server>, name: &str) -> Result<(), ApiError> {
-    let table = server.customs.table();
-    let Some(served) = table.definitions.get(name) else { return Ok(()) };
+/// Settles a definition; the names it has come to have.
+async fn one(
+    server: &Arc<Server>,
+    served: &Arc<Served>,
+    taken: &HashMap<String, Value>,
+) -> Result<Option<Value>, ApiError> {
+    let name = &served.definition.name;
     if served.definition.terminating {
         if server.customs.emptying.lock().insert(served.definition.uid.clone()) {
             tokio::spawn(empty(server.clone(), served.clone()));
         }
-        return Ok(());
+        return Ok(None);
     }
-    let group = &served.definition.group;
-    let others: Vec<&api::Value> = table
-        .definitions
-        .values()
-        .filter(|other| other.definition.group == *group && other.definition.name != name)
-        .map(|other| &other.accepted)
-        .collect();
+    let others = || taken.iter().filter(|(other, _)| *other != name).map(|(_, names)| names);
     let now = server.clock.time();
+    let settled = |object: &mut Object| conditions::settle(object, others(), &now);
+    let accepted = Mutex::new(None);
     change(server, name, "status", |object| {
-        conditions::settle(object, others.iter().copied(), &now)
+        settled(object);
+        *accepted.lock() = object.at("status.acceptedNames").cloned();
     })
-    .await
+    .await?;
+    Ok(accepted.into_inner())
 }
 
 /// Changes a definition on behalf of the server.

@@ -22,7 +22,8 @@ use api::crd::{Definition, Version};
 use api::kinds::Kind;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use store::{ResourceCache, Store};
+use sha2::{Digest, Sha256};
+use store::{EventKind, ResourceCache, Store, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::webhook::Caller;
@@ -38,8 +39,8 @@ pub struct Served {
     /// Objects written from this revision on have the form that the definition asks for; older ones
     /// are brought to it when they are read.
     clean_since: u64,
-    /// `spec`, to tell changes of the form from changes of the status.
-    spec: api::Value,
+    /// The hash of `spec`, to tell changes of the form from changes of the status.
+    spec: [u8; 32],
     /// `status.acceptedNames`.
     accepted: api::Value,
     /// Whether all of its names were accepted.
@@ -76,11 +77,11 @@ impl Custom {
     /// The CEL rules of the version, where it has any.
     fn rules(&self) -> Option<&rules::Node> {
         let version = self.version();
-        if !version.has_rules {
+        if !version.has_rules() {
             return None;
         }
         let rules = self.served.rules.get(self.version)?;
-        rules.get_or_init(|| rules::Node::of(&version.schema, true)).as_ref()
+        rules.get_or_init(|| rules::Node::of(version.schema(), true)).as_ref()
     }
 
     /// Cancelled when the definition says something else, or is gone: watches end.
@@ -107,50 +108,66 @@ impl Custom {
 type Key = (&'static str, &'static str, &'static str);
 
 /// The definitions at one revision.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     revision: u64,
     /// By name.
-    definitions: HashMap<String, Arc<Served>>,
+    definitions: HashMap<Arc<str>, Arc<Served>>,
     by_plural: HashMap<Key, Custom>,
     /// Groups with their versions, by preference.
     groups: HashMap<&'static str, Vec<&'static str>>,
 }
 
 impl Table {
-    /// The next snapshot: what did not change is taken over.
-    fn of(cache: &ResourceCache, before: &Table) -> Self {
-        let revision = cache.last_revision();
-        let mut table = Table { revision, ..Table::default() };
-        for entry in cache.list(None).iter() {
-            let name = entry.card.name.to_string();
-            let old = before.definitions.get(&name);
-            let served = match old.filter(|old| old.definition.revision == entry.revision) {
-                Some(same) => same.clone(),
-                None => match Served::read(entry, old) {
-                    Some(read) => Arc::new(read),
-                    None => continue,
-                },
-            };
-            table.definitions.insert(name, served);
+    /// What an event makes of the table.
+    fn apply(&mut self, name: &str, entry: Option<&api::Entry>) {
+        let old = self.definitions.remove(name);
+        let new = entry.and_then(|entry| Served::read(entry, old.as_ref())).map(Arc::new);
+        for served in old.iter().filter(|s| s.definition.established) {
+            for row in &served.definition.versions {
+                self.by_plural.remove(&(row.kind.group, row.kind.version, row.kind.plural));
+            }
         }
-        let established = table.definitions.values().filter(|s| s.definition.established);
-        for served in established {
+        for served in new.iter().filter(|s| s.definition.established) {
             for (version, row) in served.definition.versions.iter().enumerate() {
-                if !row.served {
-                    continue;
-                }
-                let kind = row.kind;
-                let custom = Custom { served: served.clone(), version };
-                table.by_plural.insert((kind.group, kind.version, kind.plural), custom);
-                let versions = table.groups.entry(kind.group).or_default();
-                if !versions.contains(&kind.version) {
-                    versions.push(kind.version);
-                    versions.sort_by(|a, b| api::crd::by_priority(a, b));
+                if row.served {
+                    let custom = Custom { served: served.clone(), version };
+                    let kind = row.kind;
+                    self.by_plural.insert((kind.group, kind.version, kind.plural), custom);
                 }
             }
         }
-        table
+        if let Some(served) = &new {
+            self.definitions.insert(name.into(), served.clone());
+        }
+        if let Some(old) = &old
+            && new.as_ref().is_none_or(|new| !Arc::ptr_eq(&old.retired, &new.retired))
+        {
+            old.retired.cancel();
+        }
+        for served in old.iter().chain(&new) {
+            self.regroup(&served.definition);
+        }
+    }
+
+    /// Finds the versions of a definition's group anew.
+    fn regroup(&mut self, definition: &Definition) {
+        let Some(group) = definition.versions.first().map(|v| v.kind.group) else { return };
+        let mut versions: Vec<&'static str> = Vec::new();
+        let all = self.definitions.values().map(|served| &served.definition);
+        for other in all.filter(|d| d.established && d.group == group) {
+            for row in other.versions.iter().filter(|v| v.served) {
+                if !versions.contains(&row.kind.version) {
+                    versions.push(row.kind.version);
+                }
+            }
+        }
+        versions.sort_by(|a, b| api::crd::by_priority(a, b));
+        if versions.is_empty() {
+            self.groups.remove(group);
+        } else {
+            self.groups.insert(group, versions);
+        }
     }
 
     /// A version of a custom resource.
@@ -182,13 +199,13 @@ impl Table {
 impl Served {
     fn read(entry: &api::Entry, old: Option<&Arc<Served>>) -> Option<Self> {
         let object = entry.object().ok()?;
-        let mut definition = Definition::read(&object)?;
+        let mut definition = Definition::read(&object, &entry.json)?;
         definition.revision = entry.revision;
-        let spec = object.0.get("spec").cloned().unwrap_or_default();
+        let spec = Sha256::digest(object.0.get("spec")?.to_string()).into();
         let same = old.filter(|o| o.spec == spec && o.definition.uid == definition.uid);
         let clean_since = same.map_or(entry.revision, |old| old.clean_since);
         let accepted = object.at("status.acceptedNames").cloned().unwrap_or_default();
-        let settled = api::crd::conditions::is_true(&object, "NamesAccepted");
+        let settled = api::crd::conditions::is_true(&object.0, "NamesAccepted");
         let rules = definition.versions.iter().map(|_| OnceLock::new()).collect();
         let retired = match same {
             Some(old) if old.definition.established == definition.established => {
@@ -204,7 +221,8 @@ impl Served {
 pub struct Customs {
     cache: Arc<ResourceCache>,
     table: ArcSwap<Table>,
-    making: Mutex<()>,
+    /// Changes that the table does not have yet; held by who makes the next.
+    changes: Mutex<Watcher>,
     /// Converts between versions.
     webhooks: Caller,
     /// Definitions, by uid, whose objects are being deleted.
@@ -216,8 +234,24 @@ impl Customs {
     pub fn new(store: &Store, rng: &Rng) -> Self {
         let cache = store.resource(DEFINITIONS);
         let webhooks = Caller::new(store, rng.clone());
-        let table = ArcSwap::from_pointee(Table::of(&cache, &Table::default()));
-        Self { webhooks, cache, table, making: Mutex::default(), emptying: Mutex::default() }
+        let (table, changes) = Self::read(&cache);
+        Self {
+            webhooks,
+            cache,
+            table: ArcSwap::from_pointee(table),
+            changes: Mutex::new(changes),
+            emptying: Mutex::default(),
+        }
+    }
+
+    fn read(cache: &Arc<ResourceCache>) -> (Table, Watcher) {
+        let revision = cache.last_revision();
+        let (snapshot, changes) = cache.list_and_watch(None);
+        let mut table = Table { revision, ..Table::default() };
+        for entry in snapshot.iter() {
+            table.apply(&entry.card.name, Some(entry));
+        }
+        (table, changes)
     }
 
     /// The definitions as they are now.
@@ -227,19 +261,36 @@ impl Customs {
             return table.clone();
         }
         drop(table);
-        let _making = self.making.lock();
+        let mut changes = self.changes.lock();
         let before = self.table.load_full();
-        if before.revision == self.cache.last_revision() {
+        // Events up to this revision, or later ones, are there to be taken.
+        let revision = self.cache.last_revision();
+        if before.revision == revision {
             return before;
         }
-        let next = Arc::new(Table::of(&self.cache, &before));
-        self.table.store(next.clone());
-        for (name, old) in &before.definitions {
-            let kept = next.definitions.get(name);
-            if kept.is_none_or(|new| !Arc::ptr_eq(&old.retired, &new.retired)) {
-                old.retired.cancel();
+        let mut next = Table::clone(&before);
+        loop {
+            match changes.try_next() {
+                Ok(events) if events.is_empty() => break,
+                Ok(events) => {
+                    for event in &events {
+                        let entry = (event.kind != EventKind::Deleted).then_some(&*event.entry);
+                        next.apply(&event.entry.card.name, entry);
+                    }
+                }
+                Err(_) => {
+                    let (fresh, watcher) = Self::read(&self.cache);
+                    for old in before.definitions.values() {
+                        old.retired.cancel();
+                    }
+                    (next, *changes) = (fresh, watcher);
+                    break;
+                }
             }
         }
+        next.revision = revision;
+        let next = Arc::new(next);
+        self.table.store(next.clone());
         next
     }
 

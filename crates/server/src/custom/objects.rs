@@ -30,10 +30,10 @@ impl Custom {
         let (version, kind) = (self.version(), self.kind());
         // Anything else is refused later, for being something else.
         if object.kind() == kind.kind && object.api_version() == kind.group_version() {
-            unknown = prune::prune(&mut object.0, &version.schema);
-            prune::drop_nulls(&mut object.0, &version.schema);
-            unknown.extend(prune::embedded(&mut object.0, &version.schema)?);
-            defaulting::fill(&mut object.0, &version.schema);
+            unknown = prune::prune(&mut object.0, version.schema());
+            prune::drop_nulls(&mut object.0, version.schema());
+            unknown.extend(prune::embedded(&mut object.0, version.schema())?);
+            defaulting::fill(&mut object.0, version.schema());
         }
         unknown.extend(meta);
         Ok(unknown)
@@ -71,7 +71,7 @@ impl Custom {
         }
         let (_, own) = object.api_version().split_once('/').unwrap_or_default();
         if let Some(own) = self.definition().version(own) {
-            reform(object, &self.definition().versions[own].schema);
+            reform(object, self.definition().versions[own].schema());
         }
     }
 
@@ -107,8 +107,8 @@ impl Custom {
                 object.set_meta("resourceVersion", rv);
             }
         }
-        prune::prune(&mut object.0, &to.schema);
-        prune::drop_nulls(&mut object.0, &to.schema);
+        prune::prune(&mut object.0, to.schema());
+        prune::drop_nulls(&mut object.0, to.schema());
         Ok(object)
     }
 
@@ -119,7 +119,7 @@ impl Custom {
             return Outcome { faults, ..Outcome::default() };
         }
         let mut faults = validate::create(self.kind(), object);
-        let schema = &self.version().schema;
+        let schema = self.version().schema();
         let value = lend(object);
         faults.extend(check::value(schema, &value, None, ""));
         self.scale_faults(&value, true, &mut faults);
@@ -138,7 +138,7 @@ impl Custom {
         }
         let mut faults = validate::update(self.kind(), object, old);
         faults.dedup();
-        let schema = &self.version().schema;
+        let schema = self.version().schema();
         let (value, before) = (lend(object), lend(old));
         match part {
             Part::Whole => {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use api::Value;
+use api::crd::Version;
 use api::kinds::Kind;
 use api::openapi::{Documents, Given};
 use http::{HeaderValue, StatusCode, header};
@@ -28,8 +28,8 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let customs = server.customs.table();
     let established = || customs.definitions().filter(|d| d.established);
     let versions = || established().flat_map(|d| d.versions.iter().filter(|v| v.served));
-    let schemas: HashMap<*const Kind, &Value> =
-        versions().map(|v| (std::ptr::from_ref(v.kind), &v.raw)).collect();
+    let schemas: HashMap<*const Kind, &Version> =
+        versions().map(|v| (std::ptr::from_ref(v.kind), v)).collect();
     let mut revisions: BTreeMap<(&str, &str), String> = BTreeMap::new();
     for definition in established() {
         for version in &definition.versions {
@@ -38,7 +38,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
         }
     }
     let given = Given {
-        schema: &|kind| schemas.get(&std::ptr::from_ref(kind)).map(|raw| (*raw).clone()),
+        schema: &|kind| schemas.get(&std::ptr::from_ref(kind)).map(|version| version.read_raw()),
         revision: &|group, version| revisions.get(&(group, version)).cloned().unwrap_or_default(),
         more: &more,
     };

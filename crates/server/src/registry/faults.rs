@@ -22,7 +22,7 @@ pub fn create(
         return Ok(outcome.faults);
     }
     if is_definition(target) {
-        ctx.warnings.extend(api::crd::validate::warnings(object, None));
+        ctx.warnings.extend(api::crd::validate::warnings(&object.0, None));
     }
     let (kind, mut read) = write::validated(target, object)?;
     let read = read.as_mut().unwrap_or(object);
@@ -56,7 +56,7 @@ pub fn update(
         return Ok(outcome.faults);
     }
     if is_definition(target) && !status {
-        ctx.warnings.extend(api::crd::validate::warnings(new, Some(old)));
+        ctx.warnings.extend(api::crd::validate::warnings(&new.0, Some(&old.0)));
     }
     let (kind, mut read) = write::validated(target, new)?;
     let (_, mut before) = write::validated(target, old)?;

@@ -9,25 +9,26 @@ mod defaults;
 mod schema;
 mod structure;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::conditions::{APPROVED, Approval, approval, is_protected, is_true};
 use super::fieldpath;
 use super::formats;
 use super::structural::{Structural, Type, format_type};
 use crate::names::{Faults as Why, dns_1035_label, dns_subdomain};
-use crate::object::Object;
 use crate::status::Cause;
 
 type Faults = Vec<Cause>;
+/// The object's fields.
+type Definition = Map<String, Value>;
 
 const NOTHING: &Value = &Value::Null;
 
 /// The faults of a definition; `old` is the one that it takes the place of.
-pub fn definition(object: &Object, old: Option<&Object>) -> Vec<Cause> {
+pub fn definition(object: &Definition, old: Option<&Definition>) -> Vec<Cause> {
     let mut faults = Vec::new();
-    let spec = object.0.get("spec").unwrap_or(NOTHING);
-    let before = old.and_then(|old| old.0.get("spec"));
+    let spec = object.get("spec").unwrap_or(NOTHING);
+    let before = old.and_then(|old| old.get("spec"));
     if old.is_none() {
         name(object, spec, &mut faults);
     }
@@ -50,10 +51,10 @@ pub fn definition(object: &Object, old: Option<&Object>) -> Vec<Cause> {
 }
 
 /// What a client is told about a definition that is taken: formats that nothing checks.
-pub fn warnings(object: &Object, old: Option<&Object>) -> Vec<String> {
-    let all = |object: &Object| {
+pub fn warnings(object: &Definition, old: Option<&Definition>) -> Vec<String> {
+    let all = |object: &Definition| {
         let mut found = Vec::new();
-        let spec = object.0.get("spec").unwrap_or(NOTHING);
+        let spec = object.get("spec").unwrap_or(NOTHING);
         let most = if is_shared(spec, "schema") { 1 } else { usize::MAX };
         for version in list(spec, "versions").iter().take(most) {
             if let Some(schema) = version.pointer("/schema/openAPIV3Schema") {
@@ -84,10 +85,14 @@ fn unknown_formats(schema: &Value, found: &mut Vec<String>) {
 }
 
 /// The faults of a definition's status.
-pub fn status(object: &Object, faults: &mut Vec<Cause>) {
-    if let Some(names) = object.at("status.acceptedNames") {
+pub fn status(object: &Definition, faults: &mut Vec<Cause>) {
+    if let Some(names) = status_of(object, "acceptedNames") {
         self::names(names, "status.acceptedNames", faults);
     }
+}
+
+fn status_of<'a>(object: &'a Definition, key: &str) -> Option<&'a Value> {
+    object.get("status")?.get(key)
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -102,12 +107,13 @@ fn joined(why: &Why) -> String {
     why.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn name(object: &Object, spec: &Value, faults: &mut Faults) {
+fn name(object: &Definition, spec: &Value, faults: &mut Faults) {
     let names = &spec["names"];
     let wanted = format!("{}.{}", text(names, "plural"), text(spec, "group"));
-    if object.name() != wanted && !object.name().is_empty() {
+    let name = object.get("metadata").map_or("", |meta| text(meta, "name"));
+    if name != wanted && !name.is_empty() {
         let why = "must be spec.names.plural+\".\"+spec.group";
-        faults.push(Cause::invalid("metadata.name", &json!(object.name()), why));
+        faults.push(Cause::invalid("metadata.name", &json!(name), why));
     }
 }
 
@@ -432,9 +438,10 @@ fn unchanged(spec: &Value, before: &Value, established: bool, faults: &mut Fault
     }
 }
 
-fn stored_versions(object: &Object, spec: &Value, faults: &mut Faults) {
+fn stored_versions(object: &Definition, spec: &Value, faults: &mut Faults) {
     const FIELD: &str = "status.storedVersions";
-    let stored = object.at(FIELD).and_then(Value::as_array).cloned().unwrap_or_default();
+    let stored =
+        status_of(object, "storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
     if stored.is_empty() {
         let why = "must have at least one stored version";
         faults.push(Cause::invalid(FIELD, &Value::Null, why));
@@ -460,7 +467,7 @@ fn stored_versions(object: &Object, spec: &Value, faults: &mut Faults) {
     }
 }
 
-fn approved(object: &Object, old: Option<&Object>, spec: &Value, faults: &mut Faults) {
+fn approved(object: &Definition, old: Option<&Definition>, spec: &Value, faults: &mut Faults) {
     if !is_protected(text(spec, "group")) {
         return;
     }
