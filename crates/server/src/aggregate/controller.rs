@@ -58,12 +58,13 @@ pub async fn run(server: Arc<Server>) {
     let mut definitions = Source::new("customresourcedefinitions.apiextensions.k8s.io");
     let mut services = Source::new("services");
     let mut slices = Source::new("endpointslices.discovery.k8s.io");
+    let mut settled = register::Settled::default();
     let mut starting = true;
     loop {
         registrations.follow(&server, true);
         definitions.follow(&server, true);
-        let settled = register::settle(&server, &client, starting).await;
-        match &settled {
+        let outcome = register::settle(&server, &client, &mut settled, starting).await;
+        match &outcome {
             Ok(()) => starting = false,
             Err(error) => tracing::warn!(%error, "cannot write the registrations of APIs"),
         }
@@ -71,7 +72,7 @@ pub async fn run(server: Arc<Server>) {
         let remotes = server.aggregator.remotes();
         services.follow(&server, !remotes.is_empty());
         slices.follow(&server, !remotes.is_empty());
-        let mut next = settled.is_err().then(|| Instant::now() + AGAIN);
+        let mut next = outcome.is_err().then(|| Instant::now() + AGAIN);
         for remote in remotes.into_iter().map(|entry| entry.remote) {
             let due = remote.plan.lock().due;
             if due > Instant::now() {

@@ -54,6 +54,8 @@ struct Table {
     remotes: HashMap<(String, String), Entry>,
     /// Of the group and of the version, for each of them, local ones too.
     priorities: HashMap<(String, String), (i64, i64)>,
+    /// Local ones that were read, by name and revision: their group and version.
+    local: HashMap<(String, u64), (String, String)>,
 }
 
 /// A version that another server answers for.
@@ -187,6 +189,13 @@ impl Aggregator {
         let old = self.table.load_full();
         let mut table = Table::default();
         for entry in server.store.resource(&SERVICES.qualified()).list(None).iter() {
+            let mark = (entry.card.name.to_string(), entry.revision);
+            if let Some(key) = old.local.get(&mark) {
+                let priorities = old.priorities.get(key).copied().unwrap_or_default();
+                table.priorities.insert(key.clone(), priorities);
+                table.local.insert(mark, key.clone());
+                continue;
+            }
             let Ok(object) = entry.object() else { continue };
             let text = |path: &str| object.text(path).unwrap_or("").to_owned();
             let key = (text("spec.group"), text("spec.version"));
@@ -197,7 +206,10 @@ impl Aggregator {
             if key.0 == OWN_GROUP || key.0.is_empty() {
                 continue;
             }
-            let Some(remote) = Remote::new(&object) else { continue };
+            let Some(remote) = Remote::new(&object) else {
+                table.local.insert(mark, key);
+                continue;
+            };
             let known = old.remotes.get(&key).filter(|known| known.remote.is(&remote));
             let remote = known.map_or_else(|| Arc::new(remote), |known| known.remote.clone());
             let available = check::available(&object).is_some_and(|c| c["status"] == "True");

@@ -4,7 +4,7 @@
 //! long as their definitions are there. A registration without the label is somebody's own and left
 //! alone. Not here: other servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use api::{ApiError, Object, Value};
 use client::{Client, DeleteOptions, Patch};
@@ -18,8 +18,6 @@ const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 const ON_START: &str = "onstart";
 /// Looked after always.
 const ALWAYS: &str = "true";
-
-const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// A registration that should be there.
 struct Wanted {
@@ -51,13 +49,9 @@ fn built_in(versions: &[(&str, &str)]) -> BTreeMap<String, Wanted> {
 
 fn custom(server: &Server) -> BTreeMap<String, Wanted> {
     let mut all = BTreeMap::new();
-    for entry in server.store.resource(DEFINITIONS).list(None).iter() {
-        let Ok(definition) = entry.object() else { continue };
-        let group = definition.text("spec.group").unwrap_or("");
-        let versions = definition.at("spec.versions").and_then(Value::as_array);
-        let served = versions.into_iter().flatten().filter(|version| version["served"] == true);
-        for name in served.filter_map(|version| version["name"].as_str()) {
-            let (name, wanted) = wanted(group, name, priority::CUSTOM, ALWAYS);
+    for definition in server.customs.table().definitions() {
+        for version in definition.versions.iter().filter(|version| version.served) {
+            let (name, wanted) = wanted(&definition.group, &version.name, priority::CUSTOM, ALWAYS);
             all.insert(name, wanted);
         }
     }
@@ -85,8 +79,18 @@ pub fn initial(versions: &[(&str, &str)], now: &str) -> Vec<Object> {
     built_in(versions).iter().map(|(name, wanted)| object(name, wanted, now)).collect()
 }
 
-/// Brings the registrations to what they should be.
-pub async fn settle(server: &Server, client: &Client, starting: bool) -> Result<(), client::Error> {
+/// Registrations that are as they should be, by name: the revision that was looked at, and whether
+/// there should be one.
+#[derive(Default)]
+pub struct Settled(HashMap<String, (u64, bool)>);
+
+/// Brings the registrations to what they should be. Looks at those alone that changed since.
+pub async fn settle(
+    server: &Server,
+    client: &Client,
+    settled: &mut Settled,
+    starting: bool,
+) -> Result<(), client::Error> {
     let mut all = custom(server);
     let groups = server.served.groups();
     let versions: Vec<(&str, &str)> = groups
@@ -95,39 +99,54 @@ pub async fn settle(server: &Server, client: &Client, starting: bool) -> Result<
         .collect();
     all.extend(built_in(&versions));
     let cache = server.store.resource(&SERVICES.qualified());
-    let mut present = Vec::new();
+    let mut before = std::mem::take(&mut settled.0);
     for entry in cache.list(None).iter() {
-        let Ok(held) = entry.object() else { continue };
-        present.push(held.name().to_owned());
-        let label = entry.card.label(LABEL).unwrap_or("");
-        match all.get(held.name()) {
-            Some(wanted) if !label.is_empty() => {
-                let looked_after = wanted.label == ALWAYS || starting;
-                if looked_after && held.at("spec") != Some(&wanted.spec) {
-                    let mut fixed = held.clone();
-                    fixed.0.insert("spec".into(), wanted.spec.clone());
-                    ignore(
-                        client.replace::<Value>(&SERVICES, "", held.name(), None, &fixed).await,
-                    )?;
-                }
-            }
-            None if label == ALWAYS || (label == ON_START && starting) => {
-                let options = DeleteOptions::default();
-                ignore(client.delete(&SERVICES, "", held.name(), &options).await)?;
-                continue;
-            }
-            _ => {}
+        let name = entry.card.name.to_string();
+        let wanted = all.remove(&name);
+        let state = (entry.revision, wanted.is_some());
+        if starting || before.remove(&name) != Some(state) {
+            one(server, client, entry, wanted.as_ref(), starting).await?;
         }
-        if held.at("spec.service").is_none() {
-            local(client, &held, &server.clock.time()).await?;
-        }
+        settled.0.insert(name, state);
     }
-    for (name, wanted) in &all {
-        let looked_after = wanted.label == ALWAYS || starting;
-        if looked_after && !present.contains(name) {
-            let object = object(name, wanted, &server.clock.time());
+    for (name, wanted) in all {
+        if wanted.label == ALWAYS || starting {
+            let object = object(&name, &wanted, &server.clock.time());
             ignore(client.create::<Value>(&SERVICES, "", &object).await)?;
         }
+    }
+    Ok(())
+}
+
+/// Brings one registration to what it should be.
+async fn one(
+    server: &Server,
+    client: &Client,
+    entry: &api::Entry,
+    wanted: Option<&Wanted>,
+    starting: bool,
+) -> Result<(), client::Error> {
+    let Ok(held) = entry.object() else { return Ok(()) };
+    let label = entry.card.label(LABEL).unwrap_or("");
+    match wanted {
+        Some(wanted) if !label.is_empty() => {
+            let looked_after = wanted.label == ALWAYS || starting;
+            if looked_after && held.at("spec") != Some(&wanted.spec) {
+                let mut fixed = held.clone();
+                fixed.0.insert("spec".into(), wanted.spec.clone());
+                return ignore(
+                    client.replace::<Value>(&SERVICES, "", held.name(), None, &fixed).await,
+                );
+            }
+        }
+        None if label == ALWAYS || (label == ON_START && starting) => {
+            let options = DeleteOptions::default();
+            return ignore(client.delete(&SERVICES, "", held.name(), &options).await);
+        }
+        _ => {}
+    }
+    if held.at("spec.service").is_none() {
+        local(client, &held, &server.clock.time()).await?;
     }
     Ok(())
 }
