@@ -13,6 +13,7 @@ pub mod bootstrap;
 mod codec;
 pub mod config;
 pub mod custom;
+pub mod deadline;
 pub mod edge;
 pub mod endpoints;
 pub mod flow;

@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::aggregate;
 use crate::authz::forbidden;
+use crate::deadline;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{accept, gzip};
 use crate::endpoints;
@@ -56,10 +57,17 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
     let labels = labels(&server, &info);
     let media = accept::for_error(&accept_of(&parts));
     let gzip = gzip::wanted(&parts.headers) && matches!(info.verb, "list" | "get");
-    let reply = match guard(&server, &origin, parts, body, info, media).await {
-        Ok(reply) => reply,
-        Err(error) => respond::error(&error, media),
+    let reply = match deadline::of(&info, query) {
+        Ok(None) => guard(&server, &origin, parts, body, info, media).await,
+        Ok(Some(patience)) => {
+            let writes = !matches!(info.verb, "get" | "list" | "head");
+            let (server, origin) = (server.clone(), origin.clone());
+            let work = async move { guard(&server, &origin, parts, body, info, media).await };
+            deadline::within(patience, writes, work).await
+        }
+        Err(error) => Err(error),
     };
+    let reply = reply.unwrap_or_else(|error| respond::error(&error, media));
     let [verb, group, version, resource, subresource] = &labels;
     if let Some(counter) = &*REQUESTS {
         let code = reply.status().as_u16().to_string();

@@ -16,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::stall::Stall;
 use crate::config::StartError;
 use crate::server::{RequestBody, Server};
 use crate::stack::{self, Origin};
@@ -26,6 +27,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(120);
 /// Streams a client may have open on one HTTP/2 connection.
 const STREAMS: u32 = 1000;
+/// A client that takes nothing of what it is sent is cut after this time.
+const STALL: Duration = Duration::from_secs(60);
+/// Connections that may be open at once.
+const CONNECTIONS: usize = 16_384;
 /// Open connections are given this long to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -52,6 +57,9 @@ pub async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            Ok((_, peer)) if connections.len() >= CONNECTIONS => {
+                tracing::warn!(%peer, "refused: {CONNECTIONS} connections are open");
+            }
             Ok((stream, peer)) => {
                 let connection =
                     connection(server.clone(), acceptor.clone(), stream, peer, shutdown.clone());
@@ -77,6 +85,7 @@ async fn connection(
     shutdown: Shutdown,
 ) {
     let _ = stream.set_nodelay(true);
+    let stream = Stall::new(stream, STALL);
     let tls = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod gzip;
 pub mod listen;
 pub mod respond;
+mod stall;
 
 pub use accept::{Accept, Media, Shape};
 pub use respond::Reply;

@@ -45,8 +45,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Seats of all levels together: upstream's `--max-requests-inflight` and
 /// `--max-mutating-requests-inflight`.
 const SEATS: u32 = 400 + 200;
-/// Subresources that hold on to their requests, which are not counted.
-const LONG: [&str; 5] = ["attach", "exec", "proxy", "log", "portforward"];
 
 /// Flow control with its present configuration.
 pub struct FlowControl {
@@ -135,7 +133,7 @@ impl FlowControl {
 
     /// Waits for a seat, which ends with the response's head: a running watch holds none.
     pub async fn admit(&self, user: &UserInfo, info: &RequestInfo) -> Result<Admitted, Refused> {
-        if info.is_resource && (info.verb == "proxy" || LONG.contains(&info.subresource.as_str())) {
+        if crate::deadline::lasts(info) {
             return Ok(Admitted { seat: None, marks: None });
         }
         let config = self.config.load();
