@@ -227,6 +227,8 @@ pub struct Reinvocation {
     pub second: bool,
     /// Whether they are to run once more.
     pub wanted: bool,
+    /// Whether the object has been changed by rules that know no schema.
+    pub touched: bool,
     /// By plugin.
     of: std::collections::BTreeMap<&'static str, Reinvoked>,
 }
@@ -262,6 +264,7 @@ impl Reinvocation {
     /// The object has changed: who was called before is due again.
     pub fn changed(&mut self, plugin: &'static str) {
         self.wanted = true;
+        self.touched = true;
         let state = self.of.entry(plugin).or_default();
         let called = std::mem::take(&mut state.called);
         state.due.extend(called);

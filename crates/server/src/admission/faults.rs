@@ -12,8 +12,62 @@ use super::expression::{self, May, compile};
 use super::lookup::{maps, text};
 use super::policy;
 
+/// Puts the faults of all expressions in an object among its others, where upstream has them. What is
+/// stored already stays.
+pub fn add_expression_faults(
+    kind: &Kind,
+    new: &Object,
+    old: Option<&Object>,
+    faults: &mut Vec<Cause>,
+) {
+    let mut found = expression_faults(kind, new);
+    if found.is_empty() {
+        return;
+    }
+    if let Some(old) = old {
+        let held = expression_faults(kind, old);
+        found.retain(|cause| !held.contains(cause));
+    }
+    for cause in found {
+        let rank = rank(&cause.field);
+        let at = faults.iter().position(|held| self::rank(&held.field) > rank);
+        faults.insert(at.unwrap_or(faults.len()), cause);
+    }
+}
+
+/// The parts of a policy in the order in which upstream checks them.
+const PARTS: [&str; 10] = [
+    "metadata",
+    "spec.failurePolicy",
+    "spec.paramKind",
+    "spec.matchConstraints",
+    "spec.matchConditions",
+    "spec.variables",
+    "spec.validations",
+    "spec.mutations",
+    "spec.auditAnnotations",
+    "spec.reinvocationPolicy",
+];
+
+/// Where a field stands among a policy's: its part, the item of the list, the field of the item.
+fn rank(field: &str) -> (usize, usize, usize) {
+    let part = PARTS.iter().position(|part| field.starts_with(part)).unwrap_or(0);
+    let rest = &field[PARTS[part].len().min(field.len())..];
+    let item = rest.strip_prefix('[').and_then(|r| r.split_once(']'));
+    let (index, rest) = item.map_or((0, rest), |(i, rest)| (i.parse().unwrap_or(0), rest));
+    let within = match (PARTS[part], rest) {
+        ("spec.matchConditions", ".name") | ("spec.variables", ".expression") => 1,
+        ("spec.auditAnnotations", ".valueExpression") => 1,
+        ("spec.validations", ".messageExpression") => 1,
+        ("spec.validations", ".message") => 2,
+        ("spec.validations", ".reason") => 3,
+        _ => 0,
+    };
+    (part, index, within)
+}
+
 /// The faults of all expressions in an object of a kind.
-pub fn expression_faults(kind: &Kind, object: &Object) -> Vec<Cause> {
+fn expression_faults(kind: &Kind, object: &Object) -> Vec<Cause> {
     match (kind.group, kind.kind) {
         (
             "admissionregistration.k8s.io",
@@ -106,4 +160,39 @@ fn selector(cel: &Map<String, Value>, field: &str, out: &mut Vec<Cause>) {
         },
     };
     out.push(Cause::invalid(field, &Value::from(source), &why));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_expressions_stand_where_upstream_has_them() {
+        let kind =
+            api::kinds::find("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies");
+        let policy = |second: &str| {
+            let value = serde_json::json!({"spec": {"validations": [{"expression": "1"}, {"expression": second}]}});
+            Object::from_value(value).expect("a map")
+        };
+        let cause = |field: &str| Cause::required(field, "");
+        let mut faults = vec![
+            cause("metadata.name"),
+            cause("spec.validations[0].reason"),
+            cause("spec.validations[1].message"),
+            cause("spec.auditAnnotations[0].key"),
+        ];
+        let kind = kind.expect("known");
+        add_expression_faults(kind, &policy("x"), Some(&policy("true")), &mut faults);
+        let fields: Vec<&str> = faults.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "metadata.name",
+                "spec.validations[0].reason",
+                "spec.validations[1].expression",
+                "spec.validations[1].message",
+                "spec.auditAnnotations[0].key",
+            ]
+        );
+    }
 }

@@ -18,6 +18,11 @@ impl Lookup {
         Self(store.clone())
     }
 
+    /// The store itself.
+    pub fn store(&self) -> &Store {
+        &self.0
+    }
+
     /// One object.
     pub fn entry(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         self.0.resource(&resource.qualified()).get(namespace, name)

@@ -48,7 +48,7 @@ pub fn address(server: &Server, remote: &Remote) -> Result<String, String> {
         let host = service.text("spec.externalName").unwrap_or("");
         return Ok(join(host, &port));
     }
-    let endpoint = crate::proxy::http::endpoint(server, &service, &port);
+    let endpoint = crate::proxy::http::endpoint(&server.store, &server.rng, &service, &port);
     let (host, port) = endpoint
         .ok_or_else(|| format!("no endpoints available for service {:?}", remote.service))?;
     Ok(join(&host, &port))
@@ -97,7 +97,7 @@ fn cluster_service(
         return Err(Finding { reason: "EndpointsNotFound", message });
     }
     let number = remote.port.to_string();
-    if crate::proxy::http::endpoint(server, service, &number).is_none() {
+    if crate::proxy::http::endpoint(&server.store, &server.rng, service, &number).is_none() {
         let name = port["name"].as_str().unwrap_or("");
         let message =
             format!("endpointslices for {place} have no addresses with port name {name:?}");

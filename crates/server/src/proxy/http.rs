@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use api::clock::Rng;
 use api::{ApiError, Object, Reason, Value};
 use client::Client;
 use http::{HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use store::Store;
 
 use super::{failed, join, kubelet_of, pod_of, stream};
 use crate::edge::respond::Reply;
@@ -160,10 +162,11 @@ fn backend(server: &Server, target: &Target) -> Result<Client, ApiError> {
             if server.store.resource("endpoints").get(&named.namespace, name).is_none() {
                 return Err(named.not_found());
             }
-            let (host, port) = endpoint(server, &service, port).ok_or_else(|| {
-                let message = format!("no endpoints available for service {:?}", target.name);
-                ApiError::new(Reason::ServiceUnavailable, message)
-            })?;
+            let (host, port) =
+                endpoint(&server.store, &server.rng, &service, port).ok_or_else(|| {
+                    let message = format!("no endpoints available for service {:?}", target.name);
+                    ApiError::new(Reason::ServiceUnavailable, message)
+                })?;
             server.upstream.plain(scheme, &join(&host, &port))
         }
     }
@@ -181,13 +184,18 @@ fn first_port(pod: &Object) -> String {
 }
 
 /// One of a service's ready endpoints, for a port by number or name.
-pub fn endpoint(server: &Server, service: &Object, port: &str) -> Option<(String, String)> {
+pub fn endpoint(
+    store: &Store,
+    rng: &Rng,
+    service: &Object,
+    port: &str,
+) -> Option<(String, String)> {
     let ports = service.at("spec.ports")?.as_array()?;
     let fits = |p: &&Value| {
         port.is_empty() || p["name"] == port || p["port"].as_u64() == port.parse().ok()
     };
     let name = ports.iter().find(fits)?["name"].as_str().unwrap_or("");
-    let slices = server.store.resource("endpointslices.discovery.k8s.io");
+    let slices = store.resource("endpointslices.discovery.k8s.io");
     let mut found = Vec::new();
     for entry in slices.list(Some(service.namespace())).iter() {
         if entry.card.label("kubernetes.io/service-name") != Some(service.name()) {
@@ -209,7 +217,7 @@ pub fn endpoint(server: &Server, service: &Object, port: &str) -> Option<(String
             }
         }
     }
-    let at = usize::try_from(server.rng.below(found.len() as u64)).unwrap_or(0);
+    let at = usize::try_from(rng.below(found.len() as u64)).unwrap_or(0);
     found.get(at).cloned()
 }
 

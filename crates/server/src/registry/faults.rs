@@ -5,7 +5,7 @@
 use api::{ApiError, Cause, Object, validate};
 
 use super::write::{self, Context};
-use crate::admission::expression_faults;
+use crate::admission::add_expression_faults;
 use crate::custom::{DEFINITIONS, Part, rules};
 use crate::server::Target;
 
@@ -27,7 +27,7 @@ pub fn create(
     let (kind, mut read) = write::validated(target, object)?;
     let read = read.as_mut().unwrap_or(object);
     let mut faults = validate::create(kind, read);
-    faults.extend(expression_faults(kind, read));
+    add_expression_faults(kind, read, None, &mut faults);
     if is_definition(target) {
         faults.extend(rules::admit::faults(read, None, &faults));
     }
@@ -65,9 +65,7 @@ pub fn update(
         return Ok(validate::status_update(kind, new, old));
     }
     let mut faults = validate::update(kind, new, old);
-    // What is stored already stays.
-    let held = expression_faults(kind, old);
-    faults.extend(expression_faults(kind, new).into_iter().filter(|cause| !held.contains(cause)));
+    add_expression_faults(kind, new, Some(old), &mut faults);
     if is_definition(target) {
         faults.extend(rules::admit::faults(new, Some(old), &faults));
     }

@@ -139,9 +139,13 @@ impl Context<'_> {
                 plugin.admit(&mut write).await?;
             }
         }
-        let Write { object: changed, warnings, .. } = write;
+        let Write { object: changed, warnings, again, .. } = write;
         self.warnings.extend(warnings);
         *object = changed.unwrap_or_default();
+        if let (true, Some(custom)) = (again.touched, &target.custom) {
+            // What a policy or webhook made is brought to the form of the schema, as what a client sends.
+            custom.conform(object).map_err(ApiError::internal)?;
+        }
         if let (Some(custom), true) = (&target.custom, operation != Operation::Delete) {
             // What plugins made of it has the form of the schema again.
             custom.conform(object).map_err(ApiError::bad_request)?;

@@ -70,10 +70,11 @@ impl Caller {
         let posting = |url: &str, why: &str| {
             Failure::Call(format!("Post \"{url}?timeout={seconds}s\": {why}"))
         };
-        let endpoint = endpoint::find(&self.look, config).map_err(|(url, why)| match url {
-            Some(url) => posting(&url, &why),
-            None => Failure::Client(why),
-        })?;
+        let endpoint =
+            endpoint::find(&self.look, &self.rng, config).map_err(|(url, why)| match url {
+                Some(url) => posting(&url, &why),
+                None => Failure::Client(why),
+            })?;
         let client = self.client(config, &endpoint).map_err(Failure::Client)?;
         let failed = |why: &str| posting(&endpoint.shown, why);
         let request = Request::builder()

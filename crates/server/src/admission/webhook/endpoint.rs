@@ -1,11 +1,10 @@
 //! Where a webhook is: at a URL, or behind a service.
 
-use api::{Map, Object, Resource, Value as Json, resource};
+use api::clock::Rng;
+use api::{Map, Object, Value as Json, resource};
 
 use super::super::lookup::{Lookup, maps, text};
-
-const SLICES: Resource =
-    Resource::namespaced("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
+use crate::proxy::{self, http};
 
 /// Where to connect, and what to say there.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +24,11 @@ pub(super) struct Endpoint {
 /// Finds a webhook by its `clientConfig`. An error is told with the URL, if there is one.
 pub(super) fn find(
     look: &Lookup,
+    rng: &Rng,
     client: &Map<String, Json>,
 ) -> Result<Endpoint, (Option<String>, String)> {
     if let Some(service) = client.get("service").and_then(Json::as_object) {
-        return of_service(look, service);
+        return of_service(look, rng, service);
     }
     let url = text(client, "url");
     let bad = || (None, "webhook configuration must have either service or URL".to_owned());
@@ -48,6 +48,7 @@ pub(super) fn find(
 
 fn of_service(
     look: &Lookup,
+    rng: &Rng,
     service: &Map<String, Json>,
 ) -> Result<Endpoint, (Option<String>, String)> {
     let (namespace, name) = (text(service, "namespace"), text(service, "name"));
@@ -62,7 +63,7 @@ fn of_service(
     let object = look
         .object(&resource::SERVICES, namespace, name)
         .ok_or_else(|| fail(format!("service {name:?} not found")))?;
-    let address = resolve(look, &object, port).map_err(fail)?;
+    let address = resolve(look, rng, &object, port).map_err(fail)?;
     Ok(Endpoint {
         server: format!("https://{address}"),
         server_name: Some(server_name),
@@ -73,43 +74,24 @@ fn of_service(
 }
 
 /// `host:port` behind a service's port.
-fn resolve(look: &Lookup, service: &Object, port: i64) -> Result<String, String> {
+fn resolve(look: &Lookup, rng: &Rng, service: &Object, port: i64) -> Result<String, String> {
     let name = service.name();
-    let join = |host: &str, port: i64| {
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    };
-    let wanted = maps(service.at("spec.ports"))
+    maps(service.at("spec.ports"))
         .find(|p| p.get("port").and_then(Json::as_i64) == Some(port))
         .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
     if let Some(external) = service
         .text("spec.externalName")
         .filter(|_| service.text("spec.type") == Some("ExternalName"))
     {
-        return Ok(join(external, port));
+        return Ok(proxy::join(external, &port.to_string()));
     }
-    let port_name = text(wanted, "name");
-    for entry in look.entries(&SLICES, Some(service.namespace())) {
-        if entry.card.label("kubernetes.io/service-name") != Some(name) {
-            continue;
-        }
-        let Ok(slice) = entry.object() else { continue };
-        let number = maps(slice.at("ports"))
-            .find(|p| text(p, "name") == port_name)
-            .and_then(|p| p.get("port").and_then(Json::as_i64));
-        let Some(number) = number else { continue };
-        for endpoint in maps(slice.at("endpoints")) {
-            if endpoint.get("conditions").is_some_and(|c| c["ready"] == false) {
-                continue;
-            }
-            let addresses = endpoint.get("addresses").and_then(Json::as_array);
-            if let Some(address) = addresses.and_then(|a| a.first()).and_then(Json::as_str) {
-                return Ok(join(address, number));
-            }
-        }
+    let port_text = port.to_string();
+    if let Some((host, number)) = http::endpoint(look.store(), rng, service, &port_text) {
+        return Ok(proxy::join(&host, &number));
     }
     // Without endpoints of its own the service may still lead somewhere.
     match service.text("spec.clusterIP") {
-        Some(ip) if !ip.is_empty() && ip != "None" => Ok(join(ip, port)),
+        Some(ip) if !ip.is_empty() && ip != "None" => Ok(proxy::join(ip, &port.to_string())),
         _ => Err(format!("no endpoints available for service {name:?}")),
     }
 }
