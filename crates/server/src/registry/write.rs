@@ -143,12 +143,8 @@ impl Context<'_> {
         self.warnings.extend(warnings);
         *object = changed.unwrap_or_default();
         if let (true, Some(custom)) = (again.touched, &target.custom) {
-            // What a policy or webhook made is brought to the form of the schema, as what a client sends.
+            // What a policy or webhook made has the form of the schema again.
             custom.conform(object).map_err(ApiError::internal)?;
-        }
-        if let (Some(custom), true) = (&target.custom, operation != Operation::Delete) {
-            // What plugins made of it has the form of the schema again.
-            custom.conform(object).map_err(ApiError::bad_request)?;
         }
         Ok(())
     }
