@@ -10,6 +10,7 @@ use serde_json::Value;
 
 mod docs;
 mod kinds;
+mod order;
 mod schema;
 
 /// Writes the tables, or with `check` fails where they differ from what would be written.
@@ -26,6 +27,7 @@ pub fn run(check: bool) -> Result<()> {
     for (name, text) in [
         ("schema.txt", schema::table(&shared, &facts)?),
         ("kinds.txt", kinds::table(&shared, &facts)?),
+        ("order.txt", order::table(&shared)?),
     ] {
         let path = root.join("crates/api/tables").join(name);
         let old = std::fs::read_to_string(&path).unwrap_or_default();

@@ -7,6 +7,7 @@
 
 mod fields;
 mod managers;
+mod scale;
 mod schema;
 mod typed;
 
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 pub use fields::FieldSet;
 use managers::Manager;
+pub use scale::{Replicas, SCALE_VERSION, lend_managers, return_managers};
 pub use schema::Schema;
 
 use crate::object::Object;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::LazyLock;
 
+mod order;
 mod parse;
 
 static TABLE: LazyLock<Table> =

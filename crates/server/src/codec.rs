@@ -88,13 +88,9 @@ fn print(out: &mut String, value: &Value, ty: Option<&'static FieldType>, touche
             let Some(message) = ty.message() else { return };
             let mut all: Vec<_> = map
                 .iter()
-                .map(|(k, v)| {
-                    let field = message.field(k);
-                    let number = field.and_then(|f| f.proto.first().copied());
-                    (number.unwrap_or(u32::MAX), k, v, field.map(|f| &f.ty))
-                })
+                .map(|(k, v)| (message.rank(k), k, v, message.field(k).map(|f| &f.ty)))
                 .collect();
-            all.sort_by_key(|(number, ..)| *number);
+            all.sort_by(|a, b| a.0.cmp(&b.0));
             fields(out, all.into_iter().map(|(_, k, v, ty)| (k, v, ty, None)));
         }
         (Value::Array(list), Some(FieldType::List(inner))) => {

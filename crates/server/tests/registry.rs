@@ -148,3 +148,63 @@ async fn fields_are_owned_across_versions() {
     assert!(one["fieldsV1"]["f:spec"]["f:maxReplicas"].is_object(), "{one}");
     stop.cancel();
 }
+
+#[tokio::test]
+async fn a_scales_replicas_are_owned_as_the_objects() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), &stop).await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let send = async |method: Method, path: String, kind: &str, body: Value| {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, kind)
+            .body(Bytes::from(body.to_string()))
+            .expect("a request");
+        let response = client.send(request).await.expect("answers");
+        let status = response.status().as_u16();
+        let body = response.into_body().bytes().await.expect("a body");
+        (status, serde_json::from_slice::<Value>(&body).expect("JSON"))
+    };
+    let body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let created = format!("{path}?fieldManager=maker");
+    assert_eq!(send(Method::POST, created, "application/json", body).await.0, 201);
+
+    let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}});
+    let apply = "application/apply-patch+yaml";
+    let url = format!("{path}/d/scale?fieldManager=scaler");
+    let (status, answer) = send(Method::PATCH, url.clone(), apply, scale(4)).await;
+    assert_eq!(status, 409, "{answer}");
+    let message = "Apply failed with 1 conflict: conflict with \"maker\" using autoscaling/v1: .spec.replicas";
+    assert_eq!(answer["message"], message);
+
+    let (status, answer) = send(Method::PATCH, format!("{url}&force=true"), apply, scale(4)).await;
+    assert_eq!((status, &answer["spec"]["replicas"]), (200, &json!(4)), "{answer}");
+    assert!(answer["metadata"].get("managedFields").is_none(), "{answer}");
+    let deployment = get(&client, &format!("{path}/d")).await;
+    let managers = deployment["metadata"]["managedFields"].as_array().expect("managers");
+    let of = |name: &str| managers.iter().find(|m| m["manager"] == name).expect("owns");
+    let owned = json!({"f:spec": {"f:replicas": {}}});
+    assert_eq!(
+        (&of("scaler")["fieldsV1"], &of("scaler")["subresource"]),
+        (&owned, &json!("scale"))
+    );
+    assert_eq!(of("scaler")["apiVersion"], "apps/v1");
+    assert!(of("maker")["fieldsV1"]["f:spec"].get("f:replicas").is_none());
+
+    // A patch takes them over without asking.
+    let merge = "application/merge-patch+json";
+    let url = format!("{path}/d/scale?fieldManager=patcher&fieldValidation=Strict");
+    let (status, answer) = send(Method::PATCH, url.clone(), merge, json!({"spec": {"x": 1}})).await;
+    assert_eq!(status, 422, "{answer}");
+    let (status, _) = send(Method::PATCH, url, merge, json!({"spec": {"replicas": 5}})).await;
+    assert_eq!(status, 200);
+    let deployment = get(&client, &format!("{path}/d")).await;
+    let managers = deployment["metadata"]["managedFields"].as_array().expect("managers");
+    let names: Vec<&Value> = managers.iter().map(|m| &m["manager"]).collect();
+    assert_eq!(names, ["patcher", "maker"]);
+    stop.cancel();
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use api::codec::{self, conform};
+use api::schema::Type;
 use api::{ApiError, Cause, Object, Reason, Value, patch, strategy};
 use bytes::Bytes;
 
@@ -90,6 +91,44 @@ impl Patch {
             }
         }
         root
+    }
+
+    /// What is said about unknown fields of an outcome.
+    pub fn complaints(
+        &self,
+        outcome: &codec::Decoded,
+        ty: Option<&'static Type>,
+        before: &Object,
+    ) -> Result<Vec<String>, ApiError> {
+        match (self.validation, outcome.strict_error()) {
+            (FieldValidation::Strict, Some(why)) => Err(self.unfit(ty, before, &why)),
+            (FieldValidation::Warn, _) => {
+                Ok(outcome.strict.iter().map(ToString::to_string).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// A patch whose outcome is no object of its type: errors quote the outcome, or the patch itself
+    /// where that is merged into the typed object.
+    pub fn unfit(&self, ty: Option<&'static Type>, outcome: &Object, why: &str) -> ApiError {
+        let shown = match self.kind {
+            PatchKind::Strategic => patch::print_go(&self.document),
+            _ => crate::codec::patched_text(outcome, ty, &self.touched()),
+        };
+        let cause = Cause::invalid("patch", &shown.into(), why);
+        ApiError::invalid("", "", "", vec![cause])
+    }
+
+    /// What an applied document says twice, where that is an error.
+    pub fn refuse_repeated(&self) -> Result<(), ApiError> {
+        if self.validation != FieldValidation::Strict || self.repeated.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            self.repeated.join("\n  ")
+        )))
     }
 
     /// The outcome on an object of a type, with complaints about unknown fields.
@@ -180,15 +219,9 @@ pub async fn patch_object(
                 versions: Some(target),
             };
             let mut applied = api::apply::apply(live, &config, patch.force, &writer)?;
-            match patch.validation {
-                FieldValidation::Strict if !patch.repeated.is_empty() => {
-                    return Err(ApiError::bad_request(format!(
-                        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
-                        patch.repeated.join("\n  ")
-                    )));
-                }
-                FieldValidation::Warn if !patch.repeated.is_empty() => note(patch.repeated.clone()),
-                _ => {}
+            patch.refuse_repeated()?;
+            if patch.validation == FieldValidation::Warn && !patch.repeated.is_empty() {
+                note(patch.repeated.clone());
             }
             super::update::match_name(target, &applied)?;
             super::create::match_namespace(target, &mut applied)?;
@@ -209,15 +242,7 @@ pub async fn patch_object(
             same_type(target, patch, &patched)?;
             let before = patched.clone();
             let decoded = conformed(target, patch, patched)?;
-            let strict: Vec<String> = decoded.strict.iter().map(ToString::to_string).collect();
-            match patch.validation {
-                FieldValidation::Strict if !strict.is_empty() => {
-                    let detail = decoded.strict_error().unwrap_or_default();
-                    return Err(unfit(target, patch, &before, &detail));
-                }
-                FieldValidation::Ignore => note(Vec::new()),
-                _ => note(strict),
-            }
+            note(patch.complaints(&decoded, target.kind.schema(), &before)?);
             let mut object = decoded.object;
             super::update::match_name(target, &object)?;
             super::create::match_namespace(target, &mut object)?;
@@ -241,9 +266,9 @@ fn conformed(target: &Target, patch: &Patch, object: Object) -> Result<codec::De
     let Some(ty) = target.kind.schema() else {
         let mut object = object;
         let unknown = match &target.custom {
-            Some(custom) => {
-                custom.conform(&mut object).map_err(|why| unfit(target, patch, &before, &why))?
-            }
+            Some(custom) => custom
+                .conform(&mut object)
+                .map_err(|why| patch.unfit(target.kind.schema(), &before, &why))?,
             None => Vec::new(),
         };
         let strict = unknown.into_iter().map(codec::StrictError::Unknown).collect();
@@ -254,19 +279,8 @@ fn conformed(target: &Target, patch: &Patch, object: Object) -> Result<codec::De
         if patch.kind == PatchKind::Strategic {
             why = patch::misfit(&Value::Object(before.0.clone()), ty).unwrap_or(why);
         }
-        unfit(target, patch, &before, &why)
+        patch.unfit(target.kind.schema(), &before, &why)
     })
-}
-
-/// A patch whose outcome is no object of its type: errors quote the outcome, or the patch itself where
-/// that is merged into the typed object.
-fn unfit(target: &Target, patch: &Patch, object: &Object, why: &str) -> ApiError {
-    let shown = match patch.kind {
-        PatchKind::Strategic => patch::print_go(&patch.document),
-        _ => crate::codec::patched_text(object, target.kind.schema(), &patch.touched()),
-    };
-    let cause = Cause::invalid("patch", &shown.into(), why);
-    ApiError::invalid("", "", "", vec![cause])
 }
 
 /// A patch must leave a kind and version that there are, and that a request's kind can be made of.
@@ -301,7 +315,7 @@ fn same_type(target: &Target, patch: &Patch, object: &Object) -> Result<(), ApiE
             "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
         ),
     };
-    Err(unfit(target, patch, object, &why))
+    Err(patch.unfit(target.kind.schema(), object, &why))
 }
 
 /// The applied configuration, checked against the URL.
@@ -310,37 +324,56 @@ fn apply_config(
     patch: &Patch,
     note: &dyn Fn(Vec<String>),
 ) -> Result<Object, ApiError> {
-    let Some(mut config) = Object::from_value(patch.document.clone()) else {
-        return Err(ApiError::bad_request("error decoding YAML: not an object"));
-    };
-    let wanted = target.kind.api_version();
-    let (kind, api_version) = (config.kind().to_owned(), config.api_version().to_owned());
-    if kind.is_empty() || api_version.is_empty() {
-        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-        return Err(ApiError::bad_request(format!(
-            "invalid object type: {missing} must be specified in apply patch"
-        )));
-    }
-    if api_version != wanted || kind != target.kind.kind {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-        return Err(ApiError::bad_request(format!(
-            "invalid object type: {group}/{version}, Kind={kind}"
-        )));
-    }
-    if config.name().is_empty() {
-        config.set_meta("name", target.name.as_str());
-    }
-    if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) =
-        (target.kind.schema(), patch.validation)
-        && let Ok(decoded) = conform::decode(config.clone(), ty)
-    {
-        match (decoded.strict_error(), patch.validation) {
-            (Some(why), FieldValidation::Strict) => {
-                return Err(ApiError::bad_request(format!("error decoding YAML: {why}")));
-            }
-            (Some(_), _) => note(decoded.strict.iter().map(ToString::to_string).collect()),
-            (None, _) => {}
-        }
+    let kind = target.kind;
+    let (config, warnings) =
+        patch.config(&kind.api_version(), kind.kind, kind.schema(), &target.name)?;
+    if !warnings.is_empty() {
+        note(warnings);
     }
     Ok(config)
+}
+
+impl Patch {
+    /// The configuration to apply, which must be of a kind, with warnings about unknown fields.
+    pub fn config(
+        &self,
+        api_version: &str,
+        kind: &str,
+        ty: Option<&'static Type>,
+        name: &str,
+    ) -> Result<(Object, Vec<String>), ApiError> {
+        let Some(mut config) = Object::from_value(self.document.clone()) else {
+            return Err(ApiError::bad_request("error decoding YAML: not an object"));
+        };
+        if config.kind().is_empty() || config.api_version().is_empty() {
+            let missing = if config.kind().is_empty() { "kind" } else { "apiVersion" };
+            return Err(ApiError::bad_request(format!(
+                "invalid object type: {missing} must be specified in apply patch"
+            )));
+        }
+        if config.api_version() != api_version || config.kind() != kind {
+            let (group, version) =
+                config.api_version().split_once('/').unwrap_or(("", config.api_version()));
+            return Err(ApiError::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={}",
+                config.kind()
+            )));
+        }
+        if config.name().is_empty() {
+            config.set_meta("name", name);
+        }
+        let mut warnings = Vec::new();
+        if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) = (ty, self.validation)
+            && let Ok(decoded) = conform::decode(config.clone(), ty)
+        {
+            match (decoded.strict_error(), self.validation) {
+                (Some(why), FieldValidation::Strict) => {
+                    return Err(ApiError::bad_request(format!("error decoding YAML: {why}")));
+                }
+                (Some(_), _) => warnings.extend(decoded.strict.iter().map(ToString::to_string)),
+                (None, _) => {}
+            }
+        }
+        Ok((config, warnings))
+    }
 }

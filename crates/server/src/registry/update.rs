@@ -97,7 +97,9 @@ pub enum Style {
     Patch,
     /// An apply patch, which notes ownership itself.
     Apply,
-    /// The server's own change (binding, scale), admission as for an update.
+    /// The scale of the object was written; who owns what has been noted with it.
+    Scale,
+    /// The server's own change (binding), admission as for an update.
     Own,
 }
 
@@ -152,13 +154,13 @@ async fn round(
     let target = &*convert::for_reading(server, target, std::slice::from_ref(&entry)).await?;
     let mut old = target.object(&entry)?;
     let mut new = (change.transform)(Some(&old))?;
-    if change.style == Style::Put {
+    if matches!(change.style, Style::Put | Style::Scale) {
         same_uid(target, &new, &old)?;
     }
     // The server's own changes are no client's: no owner, no admission, no limits of a strategy.
     let own = change.style == Style::Own;
     if !own {
-        if change.style != Style::Apply {
+        if !matches!(change.style, Style::Apply | Style::Scale) {
             ctx.note_fields(target, Some(&old), &mut new);
         }
         ctx.mutate(target, Operation::Update, &mut new, Some(&old)).await?;
@@ -292,9 +294,7 @@ fn revision_check(
     new.set_meta("resourceVersion", stored.to_string());
     if wanted == 0 {
         let strategy = Strategy::of_kind(target.kind);
-        // A scale is not the object: it need not say which revision it means.
-        let own = style == Style::Put && target.sub != "scale";
-        if strategy.unconditional_update || !own {
+        if strategy.unconditional_update || style != Style::Put {
             return Ok(false);
         }
         let cause = Cause::invalid(
@@ -308,7 +308,7 @@ fn revision_check(
     if wanted != stored {
         return Err(stale(target));
     }
-    Ok(style == Style::Put)
+    Ok(matches!(style, Style::Put | Style::Scale))
 }
 
 /// Fields that only the server can fill in, on creates and updates.

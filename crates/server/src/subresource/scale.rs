@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
+use api::apply::{FieldSet, Replicas, SCALE_VERSION, Writer, lend_managers, return_managers};
 use api::codec::conform;
+use api::schema::Type;
 use api::selector::LabelSelectorSpec;
 use api::{ApiError, Cause, Object, Value, patch};
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::codec;
 use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::edge::{Shape, accept};
@@ -19,7 +21,7 @@ use crate::query::WriteOptions;
 use crate::registry::decode::{self, Expected};
 use crate::registry::form;
 use crate::registry::patch::{Patch, PatchKind};
-use crate::registry::update::{Style, Update, update};
+use crate::registry::update::{Style, Update, match_name, update};
 use crate::registry::write::{self, Context};
 use crate::server::{Request, RequestBody, Server, Target};
 
@@ -155,32 +157,39 @@ pub async fn serve(
         applied: false,
     };
     let wanted = match kind {
-        Some(kind) => Wanted::Patch(Patch::read(kind, &bytes, &options)?),
+        Some(PatchKind::Apply) => {
+            let patch = Patch::read(PatchKind::Apply, &bytes, &options)?;
+            patch.refuse_repeated()?;
+            let (config, warnings) =
+                patch.config(SCALE_VERSION, EXPECTED.kind, Some(scale_type()?), &target.name)?;
+            ctx.warnings = warnings;
+            Wanted::Applied { config, force: patch.force }
+        }
+        Some(kind) => Wanted::Patched(Patch::read(kind, &bytes, &options)?),
         None => {
             let media = decode::media_of(&content_type)?;
             let decoded = decode::body(&bytes, media, EXPECTED, options.validation)?;
             ctx.warnings = decoded.warnings;
-            let scale = decoded.object;
-            if scale.name() != target.name {
-                return Err(ApiError::bad_request(if scale.name().is_empty() {
-                    format!(
-                        "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                        target.name
-                    )
-                } else {
-                    format!(
-                        "the name of the object ({}) does not match the name on the URL ({})",
-                        scale.name(),
-                        target.name
-                    )
-                }));
-            }
-            Wanted::Scale(scale)
+            Wanted::Scale(decoded.object)
         }
     };
+    if let Wanted::Scale(scale) | Wanted::Applied { config: scale, .. } = &wanted {
+        match_name(&target, scale)?;
+    }
+    let (manager, now) = (ctx.manager.clone(), server.clock.time());
+    let warnings = Mutex::new(Vec::new());
     let transform = |live: Option<&Object>| {
         let live = live.ok_or_else(|| target.not_found())?;
-        let scale = wanted.scale(&of_target(&target, live))?;
+        let place = |api_version: &str| place(&target, api_version);
+        let mut before = of_target(&target, live);
+        lend_managers(live, &mut before, &place);
+        let (mut scale, noted) = wanted.scale(&before, &manager, &now)?;
+        *warnings.lock() = noted;
+        // What no client asked for is no condition.
+        let version = scale.resource_version().to_owned();
+        if !matches!(wanted, Wanted::Scale(_)) && version == live.resource_version() {
+            scale.set_meta("resourceVersion", Value::Null);
+        }
         let mut object = live.clone();
         let replicas = scale.int("spec.replicas").unwrap_or(0);
         match paths(&target) {
@@ -191,6 +200,7 @@ pub async fn serve(
                 object.map_mut("spec").insert("replicas".into(), replicas.into());
             }
         }
+        return_managers(&mut object, &scale, target.kind.group_version(), &place);
         let text = |key: &str| scale.meta().and_then(|m| m.get(key)).cloned();
         object.set_meta("resourceVersion", text("resourceVersion").unwrap_or(Value::Null));
         if let Some(uid) = text("uid").filter(|u| u.as_str() != Some("")) {
@@ -198,42 +208,96 @@ pub async fn serve(
         }
         Ok(object)
     };
-    let change = Update { transform: &transform, create: false, style: Style::Put };
+    let change = Update { transform: &transform, create: false, style: Style::Scale };
     let written = update(&mut ctx, &target, &change).await?;
     let object = written.object(&target)?;
     let reply = reply(server, &request, &target, of_target(&target, &object))?;
+    ctx.warnings.extend(warnings.into_inner());
     Ok(write::finish(reply, &ctx.warnings))
+}
+
+/// Where an object of a version of the target's kind has its replicas.
+fn place(target: &Target, api_version: &str) -> Replicas {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if group != target.kind.group {
+        return Replicas::Unknown;
+    }
+    match &target.custom {
+        Some(custom) => {
+            match custom.definition().versions.iter().find(|known| known.name == version) {
+                None => Replicas::Unknown,
+                Some(known) => known
+                    .scale
+                    .as_ref()
+                    .map_or(Replicas::Nowhere, |scale| Replicas::at(&scale.replicas)),
+            }
+        }
+        None if ["v1", "v1beta1", "v1beta2"].contains(&version) => Replicas::at("spec.replicas"),
+        None => Replicas::Unknown,
+    }
+}
+
+fn scale_type() -> Result<&'static Type, ApiError> {
+    api::schema::type_of("io.k8s.api.autoscaling.v1.Scale")
+        .ok_or_else(|| ApiError::internal("no type of scales"))
 }
 
 enum Wanted {
     Scale(Object),
-    Patch(Patch),
+    Patched(Patch),
+    Applied { config: Object, force: bool },
 }
 
 impl Wanted {
-    fn scale(&self, live: &Object) -> Result<Object, ApiError> {
-        let patch = match self {
-            Self::Scale(scale) => return Ok(scale.clone()),
-            Self::Patch(patch) => patch,
+    /// The wanted scale with its managers, and what is to be said about it.
+    fn scale(
+        &self,
+        live: &Object,
+        manager: &str,
+        now: &str,
+    ) -> Result<(Object, Vec<String>), ApiError> {
+        let ty = scale_type()?;
+        let writer = Writer {
+            manager,
+            subresource: "scale",
+            api_version: SCALE_VERSION,
+            schema: ty.into(),
+            reset: &FieldSet::default(),
+            now,
+            versions: None,
         };
-        let ty = codec::type_of("autoscaling/v1", "Scale")
-            .or_else(|| api::schema::type_of("io.k8s.api.autoscaling.v1.Scale"));
-        let patched = match (patch.kind, ty) {
-            (PatchKind::Json, _) => {
-                let value = patch::json_patch(live, &patch.document)?;
-                Object::from_value(value)
-                    .ok_or_else(|| ApiError::bad_request("the patch leaves no object"))?
+        let (mut scale, noted) = match self {
+            Self::Scale(scale) => (scale.clone(), Vec::new()),
+            Self::Patched(patch) => patched(patch, live, ty)?,
+            Self::Applied { config, force } => {
+                let applied = api::apply::apply(Some(live), config, *force, &writer)?;
+                return Ok((applied, Vec::new()));
             }
-            (PatchKind::Strategic, Some(ty)) => patch::strategic(live, &patch.document, ty)?,
-            _ => patch::merge_patch(live, &patch.document)?,
         };
-        let Some(ty) = ty else { return Ok(patched) };
-        let shown = codec::patched_text(&patched, Some(ty), &patch.touched());
-        conform::decode(patched, ty).map(|d| d.object).map_err(|error| {
-            let cause = Cause::invalid("patch", &shown.into(), &error.to_string());
-            ApiError::invalid("", "", "", vec![cause])
-        })
+        api::apply::update_managed_fields(Some(live), &mut scale, &writer);
+        Ok((scale, noted))
     }
+}
+
+fn patched(
+    patch: &Patch,
+    live: &Object,
+    ty: &'static Type,
+) -> Result<(Object, Vec<String>), ApiError> {
+    let patched = match patch.kind {
+        PatchKind::Json => {
+            let value = patch::json_patch(live, &patch.document)?;
+            Object::from_value(value)
+                .ok_or_else(|| ApiError::bad_request("the patch leaves no object"))?
+        }
+        PatchKind::Strategic => patch::strategic(live, &patch.document, ty)?,
+        _ => patch::merge_patch(live, &patch.document)?,
+    };
+    let before = patched.clone();
+    let decoded = conform::decode(patched, ty)
+        .map_err(|error| patch.unfit(Some(ty), &before, &error.to_string()))?;
+    let noted = patch.complaints(&decoded, Some(ty), &before)?;
+    Ok((decoded.object, noted))
 }
 
 fn check(scale: &Object, target: &Target) -> Result<(), ApiError> {
