@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde_json::Value;
 
 /// Token of a user in `system:masters`.
@@ -18,6 +20,14 @@ pub const ADMIN: &str = "admintoken";
 pub const ALICE: &str = "alicetoken";
 
 const TOKENS: &str = "admintoken,admin,1,\"system:masters\"\nalicetoken,alice,2,\"dev\"\nlimitedtoken,limited,3,\"limited-group\"\n";
+
+/// What keeps a test's node from looking at the machine's own disk: how full that is, is not the test's
+/// business (as other clusters for tests have it).
+const ANY_DISK: [&str; 3] = [
+    "--eviction-hard=memory.available<100Mi",
+    "--image-gc-high-threshold=100",
+    "--image-gc-low-threshold=80",
+];
 
 /// How long anything may take before a test gives up. Generous: CI machines are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -63,11 +73,6 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { ok: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
     /// Standard output of a command that had to succeed.
     #[track_caller]
     pub fn expect_ok(self) -> String {
@@ -83,13 +88,33 @@ impl Said {
     }
 }
 
-/// Runs a command with input, to its end.
+/// Runs a command with input, to its end; what it leaves running in its process group ends with it, so
+/// that nobody waits for what those still might print.
 pub fn run(command: &mut Command, input: &str) -> Said {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    // A command that reads nothing may have closed its input already.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-    Said::of(&child.wait_with_output().expect("waits"))
+    let group = rustix::process::Pid::from_child(&child);
+    let mut stdin = child.stdin.take().expect("piped");
+    let (mut out, mut err) =
+        (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    std::thread::scope(|scope| {
+        let read = |from: &mut dyn std::io::Read| {
+            let mut text = Vec::new();
+            from.read_to_end(&mut text).expect("reads");
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let out = scope.spawn(move || read(&mut out));
+        let err = scope.spawn(move || read(&mut err));
+        // A command that reads nothing may have closed its input already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        // Looked at before it is reaped, so that the group's number is still its own.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(group), ended).expect("waits");
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        let ok = child.wait().expect("waits").success();
+        Said { ok, out: out.join().expect("reads"), err: err.join().expect("reads") }
+    })
 }
 
 /// This machine, to oneself: whole clusters own its network rules.
@@ -146,6 +171,7 @@ impl Isopod {
             .arg(name)
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
+            .args(ANY_DISK.iter().filter(|_| name == "kubelet"))
             .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("clones"))
@@ -167,6 +193,7 @@ impl Isopod {
             all.extend(["--data-dir".into(), data.display().to_string()]);
         }
         all.extend(["--token-auth-file".into(), tokens.display().to_string()]);
+        all.extend(ANY_DISK.iter().filter(|_| part == "server").map(|a| (*a).to_owned()));
         all.extend(args.iter().map(|a| (*a).to_owned()));
         let mut isopod = Self { child: None, args: all, dir, data, port, machine };
         isopod.start_again();
@@ -322,8 +349,28 @@ impl Isopod {
     }
 }
 
+impl Isopod {
+    /// Prints what a reader of a failed test wants to know of the cluster.
+    fn describe(&self) {
+        let nodes = r"jsonpath={range .items[*]}{.metadata.name} {range .status.conditions[*]}{.type}={.status} {end}{end}";
+        for args in [
+            &["get", "nodes", "-o", nodes][..],
+            &["get", "pods", "-A", "-o", "wide"],
+            &["get", "events", "-A"],
+        ] {
+            let said = self.kubectl(args);
+            eprintln!("{}:", args[..2].join(" "));
+            tail(&said.out);
+            tail(&said.err);
+        }
+    }
+}
+
 impl Drop for Isopod {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.child.is_some() {
+            self.describe();
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -368,8 +415,7 @@ impl Drop for Part {
 /// Sends SIGTERM and waits; whether the process ended with status 0.
 fn terminate(child: &mut Child) -> bool {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::TERM)
-        .expect("signals");
+    rustix::process::kill_process(pid.expect("a pid"), Signal::TERM).expect("signals");
     child.wait().expect("waits").success()
 }
 

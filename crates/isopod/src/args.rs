@@ -137,6 +137,15 @@ pub struct NodeFlags {
     /// Pods at most.
     #[arg(long, default_value_t = 110)]
     pub max_pods: u32,
+    /// How little may be left before pods are ended: `<signal><<value>,…`; `0%` switches a signal off.
+    #[arg(long, default_value = node::Thresholds::DEFAULT)]
+    pub eviction_hard: node::Thresholds,
+    /// The fullness of the disk, in percent, above which unused images are removed; 100: never.
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_high_threshold: u8,
+    /// The fullness of the disk, in percent, down to which they are.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_low_threshold: u8,
     /// Labels that the node registers with: `a=b,c=d`.
     #[arg(long, value_delimiter = ',', value_parser = pair)]
     pub node_labels: Vec<(String, String)>,

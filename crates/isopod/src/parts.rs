@@ -174,6 +174,16 @@ pub fn node_config(flags: &NodeFlags, data_dir: &Path) -> Result<node::Config> {
     config.node.labels = flags.node_labels.iter().cloned().collect();
     config.node.ips = flags.node_ip.into_iter().collect();
     config.server.port = flags.kubelet_port;
+    if flags.image_gc_low_threshold >= flags.image_gc_high_threshold {
+        bail!(
+            "--image-gc-low-threshold {} must be below --image-gc-high-threshold {}",
+            flags.image_gc_low_threshold,
+            flags.image_gc_high_threshold
+        );
+    }
+    config.limits.eviction_hard = flags.eviction_hard.clone();
+    config.limits.image_gc_high = flags.image_gc_high_threshold;
+    config.limits.image_gc_low = flags.image_gc_low_threshold;
     if let Some(endpoint) = &flags.container_runtime_endpoint {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         if !path.starts_with('/') {

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::eviction::Thresholds;
+
 /// The kubelet's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -102,9 +104,11 @@ pub struct Cluster {
 }
 
 /// When old things are removed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// Images are removed when the disk is fuller than this (percent).
+    /// How little may be left before pods are ended.
+    pub eviction_hard: Thresholds,
+    /// Images are removed when the disk is fuller than this (percent); 100: never.
     pub image_gc_high: u8,
     /// Until it is less full than this.
     pub image_gc_low: u8,
@@ -143,6 +147,7 @@ impl Config {
                 resolv_conf: "/etc/resolv.conf".into(),
             },
             limits: Limits {
+                eviction_hard: Thresholds::DEFAULT.parse().unwrap_or_default(),
                 image_gc_high: 85,
                 image_gc_low: 80,
                 log_size: 10 << 20,

@@ -20,7 +20,7 @@ use crate::cri::Cri;
 use crate::eviction::Pressure;
 use crate::gate::Gate;
 use crate::images::Images;
-use crate::machine::Machine;
+use crate::machine::{Amounts, Machine};
 use crate::objects::Objects;
 use crate::pod::config::env::service_variables;
 use crate::pod::config::fields::Facts;
@@ -119,6 +119,8 @@ pub struct Kubelet {
     pub health: watch::Receiver<RuntimeHealth>,
     /// What the node is short of.
     pub pressure: Mutex<Pressure>,
+    /// When images were first seen and last in use.
+    pub image_ages: Mutex<crate::garbage::Ages>,
     /// Workers by uid.
     pub pods: RwLock<HashMap<String, Handle>>,
     /// Which pod a sandbox or container belongs to.
@@ -172,9 +174,14 @@ impl Kubelet {
         }
     }
 
+    /// What pods may use of the machine.
+    pub fn allocatable(&self) -> Amounts {
+        self.machine.allocatable(&self.config.limits.eviction_hard)
+    }
+
     /// What the downward API shows of the node and a pod.
     pub fn facts(&self, pod: &PodView, pod_ips: &[String]) -> Facts {
-        let allocatable = self.machine.allocatable();
+        let allocatable = self.allocatable();
         Facts {
             node_name: self.config.node_name.clone(),
             host_ips: self.host_ips.clone(),

@@ -28,4 +28,5 @@ mod server;
 mod volumes;
 
 pub use config::Config;
+pub use eviction::Thresholds;
 pub use run::{RunError, run};

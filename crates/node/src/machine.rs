@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use crate::eviction::{Signal, Thresholds};
+
 /// What pods may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
@@ -65,6 +67,17 @@ pub fn disk(path: &Path) -> Option<[u64; 4]> {
     Some([fs.f_blocks * fs.f_frsize, fs.f_bavail * fs.f_frsize, fs.f_files, fs.f_ffree])
 }
 
+/// Processes (threads) there are, and how many there may be.
+pub fn pids() -> Option<[u64; 2]> {
+    let load = line("/proc/loadavg");
+    let used = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
+    let most = ["pid_max", "threads-max"]
+        .into_iter()
+        .filter_map(|name| line(&format!("/proc/sys/kernel/{name}")).parse().ok())
+        .min()?;
+    Some([used, most])
+}
+
 fn hugepages() -> Vec<(String, i64)> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten() {
@@ -109,14 +122,18 @@ impl Machine {
         }
     }
 
-    /// What pods may use of it: a tenth of the disk and 100 MiB of memory stay free, as the eviction
-    /// thresholds have it.
-    pub fn allocatable(&self) -> Amounts {
+    /// What pods may use of it: what the eviction thresholds keep free is not theirs.
+    pub fn allocatable(&self, thresholds: &Thresholds) -> Amounts {
         let c = self.capacity;
+        let left = |capacity: i64, signal| {
+            let all = u64::try_from(capacity).unwrap_or(0);
+            let kept = all.saturating_sub(thresholds.reserved(signal, all));
+            i64::try_from(kept).unwrap_or(i64::MAX)
+        };
         Amounts {
             cpu_milli: c.cpu_milli,
-            memory: (c.memory - (100 << 20)).max(0),
-            storage: c.storage - c.storage / 10,
+            memory: left(c.memory, Signal::Memory),
+            storage: left(c.storage, Signal::NodeDisk),
         }
     }
 }

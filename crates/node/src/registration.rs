@@ -11,6 +11,7 @@ use api::resource::{LEASES, NODES};
 use client::{EventType, Informer, ObjectRef, Patch, Shutdown};
 use serde_json::{Map, Value, json};
 
+use crate::eviction::Condition as Pressed;
 use crate::kubelet::{Kubelet, RuntimeHealth};
 use crate::machine::meminfo;
 
@@ -34,7 +35,7 @@ fn bytes(n: i64) -> String {
 }
 
 fn resources(kubelet: &Kubelet, all: bool) -> Value {
-    let amounts = if all { kubelet.machine.capacity } else { kubelet.machine.allocatable() };
+    let amounts = if all { kubelet.machine.capacity } else { kubelet.allocatable() };
     let cpu = if amounts.cpu_milli % 1000 == 0 {
         (amounts.cpu_milli / 1000).to_string()
     } else {
@@ -92,29 +93,26 @@ struct Condition {
 
 fn conditions(kubelet: &Kubelet, health: &RuntimeHealth) -> Vec<Condition> {
     let short = *kubelet.pressure.lock();
-    let pressure = |kind, bad: bool, reason: [&'static str; 2], text: [&str; 2]| Condition {
-        kind,
-        status: bad,
-        reason: reason[usize::from(bad)],
-        message: format!("kubelet has {}", text[usize::from(bad)]),
+    let pressure = |of: Pressed, reason: [&'static str; 2], text: [&str; 2]| Condition {
+        kind: of.name(),
+        status: short.has(of),
+        reason: reason[usize::from(short.has(of))],
+        message: format!("kubelet has {}", text[usize::from(short.has(of))]),
     };
     let complaint = [&health.runtime, &health.network].into_iter().flatten().next();
     vec![
         pressure(
-            "MemoryPressure",
-            short.memory,
+            Pressed::Memory,
             ["KubeletHasSufficientMemory", "KubeletHasInsufficientMemory"],
             ["sufficient memory available", "insufficient memory available"],
         ),
         pressure(
-            "DiskPressure",
-            short.disk,
+            Pressed::Disk,
             ["KubeletHasNoDiskPressure", "KubeletHasDiskPressure"],
             ["no disk pressure", "disk pressure"],
         ),
         pressure(
-            "PIDPressure",
-            false,
+            Pressed::Pids,
             ["KubeletHasSufficientPID", "KubeletHasInsufficientPID"],
             ["sufficient PID available", "insufficient PID available"],
         ),

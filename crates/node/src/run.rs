@@ -151,6 +151,7 @@ pub async fn run(
         gate: Gate::new(width),
         services: informers.get(&SERVICES),
         pressure: Mutex::default(),
+        image_ages: Mutex::default(),
         pods: RwLock::default(),
         owners: Mutex::default(),
         runtime_name: version.runtime_name,

@@ -106,6 +106,9 @@ fn configz(kubelet: &Kubelet) -> Response<Body> {
         "resolvConf": c.cluster.resolv_conf.display().to_string(),
         "imageGCHighThresholdPercent": c.limits.image_gc_high,
         "imageGCLowThresholdPercent": c.limits.image_gc_low,
+        "evictionHard": c.limits.eviction_hard.iter()
+            .map(|(signal, least)| (signal.name().to_owned(), least.to_string().into()))
+            .collect::<serde_json::Map<_, _>>(),
         "containerLogMaxSize": c.limits.log_size.to_string(),
         "containerLogMaxFiles": c.limits.log_files,
     } }))

@@ -1,7 +1,9 @@
 //! Keeping the node tidy: logs rotated, dead containers and unused images removed.
 //!
-//! One slow round each; nothing here is on a pod's path. Not here: ending pods, or what is left of
-//! pods that are gone (`run`).
+//! One slow round each; nothing here is on a pod's path. Not here: ending pods (`eviction`), or what
+//! is left of pods that are gone (`run`).
+
+mod images;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -9,15 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{EventType, Shutdown};
-use jiff::Timestamp;
+use client::Shutdown;
 
-use crate::cri::{ImageSpec, RemoveImageRequest, ReopenContainerLogRequest};
+pub use self::images::{Ages, disk_of_images, reclaim};
+use crate::cri::ReopenContainerLogRequest;
 use crate::kubelet::Kubelet;
-use crate::machine::disk;
 use crate::pod::observed::State;
 use crate::pod::view::Kind;
-use crate::registration::node_ref;
 
 /// How often logs are looked at.
 const LOGS: Duration = Duration::from_secs(10);
@@ -25,8 +25,6 @@ const LOGS: Duration = Duration::from_secs(10);
 const CONTAINERS: Duration = Duration::from_secs(60);
 /// How often the disk is.
 const IMAGES: Duration = Duration::from_secs(300);
-/// An image is kept at least for this long.
-const IMAGE_AGE: Duration = Duration::from_secs(120);
 /// Dead containers kept of each name.
 const KEPT: usize = 1;
 
@@ -39,7 +37,6 @@ pub async fn run(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.reset();
     }
-    let mut seen = HashMap::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -49,14 +46,14 @@ pub async fn run(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
                 remove_sandboxes(&kubelet).await;
                 kubelet.images.sweep();
             }
-            _ = images.tick() => remove_images(&kubelet, &mut seen).await,
+            _ = images.tick() => images::relieve(&kubelet).await,
         }
     }
 }
 
 /// Rotates the logs of running containers that have grown too large.
 async fn rotate_logs(kubelet: &Kubelet) {
-    let limits = kubelet.config.limits;
+    let limits = &kubelet.config.limits;
     for snapshot in kubelet.snapshots() {
         for c in snapshot.observed.containers.iter().filter(|c| c.state == State::Running) {
             let path = PathBuf::from(&c.log_path);
@@ -174,77 +171,6 @@ async fn remove_sandboxes(kubelet: &Kubelet) {
         }
         kubelet.tell(snapshot.pod.uid(), crate::kubelet::Message::Relist);
     }
-}
-
-/// How full the disk is, in percent, and its size.
-fn fullness(kubelet: &Kubelet) -> Option<(u64, u64)> {
-    let [total, free, ..] = disk(&kubelet.config.data_dir)?;
-    Some((100 - free.min(total) * 100 / total.max(1), total))
-}
-
-/// Removes images that nothing uses, those longest unused first, when the disk is too full.
-/// `seen`: when each image was first seen, and last seen in use.
-async fn remove_images(kubelet: &Kubelet, seen: &mut HashMap<String, (Timestamp, Timestamp)>) {
-    let now = kubelet.clock.now();
-    let Ok(images) = kubelet.cri.images().await else { return };
-    let Ok(containers) = kubelet.cri.list_containers(None).await else { return };
-    let used: HashSet<&str> = containers
-        .iter()
-        .flat_map(|c| {
-            [
-                c.image_ref.as_str(),
-                c.image_id.as_str(),
-                c.image.as_ref().map_or("", |i| i.image.as_str()),
-            ]
-        })
-        .collect();
-    seen.retain(|id, _| images.iter().any(|i| &i.id == id));
-    let mut unused = Vec::new();
-    for image in &images {
-        let entry = seen.entry(image.id.clone()).or_insert((now, Timestamp::UNIX_EPOCH));
-        let names = image.repo_tags.iter().chain(&image.repo_digests);
-        let in_use =
-            used.contains(image.id.as_str()) || names.clone().any(|n| used.contains(n.as_str()));
-        let pause = names.clone().any(|n| n == crate::containerd::pause::IMAGE);
-        if in_use {
-            entry.1 = now;
-        } else if !image.pinned && !pause {
-            unused.push((entry.1, entry.0, image));
-        }
-    }
-    let limits = kubelet.config.limits;
-    let Some((full, total)) = fullness(kubelet) else { return };
-    if full < u64::from(limits.image_gc_high) {
-        return;
-    }
-    let mut excess = (full.saturating_sub(u64::from(limits.image_gc_low))) * total / 100;
-    let wanted = excess;
-    unused.sort_by_key(|(used, first, _)| (*used, *first));
-    for (_, first, image) in unused {
-        let age = now.duration_since(first);
-        if Duration::try_from(age).is_ok_and(|a| a < IMAGE_AGE) {
-            continue;
-        }
-        let spec = ImageSpec { image: image.id.clone(), ..Default::default() };
-        match kubelet.cri.remove_image(RemoveImageRequest { image: Some(spec) }).await {
-            Ok(_) => {
-                tracing::info!(image = image.id, bytes = image.size, "removed an unused image");
-                excess = excess.saturating_sub(image.size);
-            }
-            Err(error) => {
-                tracing::warn!(image = image.id, %error, "an unused image is not removed")
-            }
-        }
-        if excess == 0 {
-            return;
-        }
-    }
-    let freed = wanted - excess;
-    let about = node_ref(&kubelet.config.node_name);
-    let text = format!(
-        "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
-    );
-    kubelet.recorder.event(&about, EventType::Warning, "FreeDiskSpaceFailed", text);
 }
 
 #[cfg(test)]
