@@ -74,6 +74,11 @@ impl Request {
         self.parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
     }
 
+    /// The body, which the request then has no more.
+    pub fn take_body(&mut self) -> RequestBody {
+        std::mem::replace(&mut self.body, RequestBody::Bytes(Bytes::new()))
+    }
+
     /// The `Accept` header, all of its lines.
     pub fn accept(&self) -> String {
         accept_of(&self.parts)

@@ -2,21 +2,22 @@
 //! proxy's certificate and nobody else.
 #![allow(clippy::unwrap_used)] // a test that cannot set up has failed
 
+mod common;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::clock::{Clock, Rng};
 use api::{Object, Resource, Value};
 use bytes::Bytes;
 use client::{Client, Shutdown};
+use common::server;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use isopod_server::{Config, Running, start};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
@@ -27,20 +28,6 @@ use tokio_rustls::TlsAcceptor;
 const API: &str = "/apis/things.example.io/v1";
 const SERVICES: Resource =
     Resource::cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService");
-
-async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
-        .await
-        .unwrap();
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 async fn text(client: &Client, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
     let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new()).unwrap();
@@ -274,7 +261,7 @@ async fn register(client: &Client, extension: &Extension) {
 async fn another_server_answers_for_its_version() {
     let dir = tempfile::tempdir().unwrap();
     let stop = Shutdown::new();
-    let (running, client) = server(dir.path(), &stop).await;
+    let (running, client) = server(dir.path(), Store::memory(), &stop).await;
     let map = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
     let published = get(&client, map).await;
     let trusted = published["data"]["requestheader-client-ca-file"].as_str().unwrap();
@@ -380,7 +367,7 @@ async fn documents(client: &Client) {
 }
 
 /// An upgraded connection goes all the way; over the wire, as clients do it.
-async fn upgrades(running: &Running) {
+async fn upgrades(running: &isopod_server::Running) {
     let identity = running.pki.identity(&isopod_server::pki::Identity::Admin).unwrap();
     let client = Client::from_config(client::https::Config {
         server: format!("https://{}", running.address),
@@ -408,7 +395,7 @@ async fn upgrades(running: &Running) {
 async fn versions_served_here_register_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let path = "/apis/apiregistration.k8s.io/v1/apiservices";
     let all = get(&client, path).await;
     let find = |name: &str| {

@@ -1,13 +1,14 @@
 //! Custom resources on a whole server over memory or disk, asked in process.
 
+mod common;
+
 use std::time::Duration;
 
-use api::clock::{Clock, Rng};
 use api::{Object, Resource, Value};
 use bytes::Bytes;
 use client::{Client, Error, ListOptions, Shutdown, WatchEvent, WatchStream};
+use common::server;
 use http::Method;
-use isopod_server::{Config, Running, start};
 use serde_json::json;
 use store::Store;
 
@@ -19,19 +20,6 @@ const DEFINITIONS: Resource = Resource::cluster(
 );
 const WIDGETS: Resource = Resource::namespaced("example.com", "v1", "widgets", "Widget");
 const WIDGETS_2: Resource = Resource::namespaced("example.com", "v2", "widgets", "Widget");
-
-async fn server(dir: &std::path::Path, store: Store, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running =
-        start(config, store, Clock::system(), Rng::seeded(1), stop.clone()).await.expect("starts");
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 fn object(value: Value) -> Object {
     Object::from_value(value).expect("an object")

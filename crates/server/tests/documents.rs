@@ -2,28 +2,15 @@
 //! custom resources among them.
 #![allow(clippy::unwrap_used)] // a test that cannot set up has failed
 
-use api::clock::{Clock, Rng};
+mod common;
+
 use api::{Object, Resource, Value};
 use bytes::Bytes;
 use client::{Client, Shutdown};
+use common::server;
 use http::{HeaderMap, Request, StatusCode, header};
-use isopod_server::{Config, Running, start};
 use serde_json::json;
 use store::Store;
-
-async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
-        .await
-        .unwrap();
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 async fn get(
     client: &Client,
@@ -49,7 +36,7 @@ async fn value(client: &Client, path: &str) -> Value {
 async fn tags_hashes_and_forms() {
     let dir = tempfile::tempdir().unwrap();
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let index = value(&client, "/openapi/v3").await;
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
     let (status, headers, _) = get(&client, url, &[]).await;
@@ -80,7 +67,7 @@ async fn tags_hashes_and_forms() {
 async fn custom_resources_are_documented() {
     let dir = tempfile::tempdir().unwrap();
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let definitions = Resource::cluster(
         "apiextensions.k8s.io",
         "v1",

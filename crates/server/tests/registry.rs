@@ -1,28 +1,15 @@
 //! A whole server over memory, asked in process: writes, lists, pages, watches, deletions.
 
-use api::clock::{Clock, Rng};
+mod common;
+
 use api::resource::{CONFIG_MAPS, PODS};
 use api::{Object, Value};
 use bytes::Bytes;
 use client::{Client, ListOptions, Shutdown};
+use common::server;
 use http::Method;
-use isopod_server::{Config, Running, start};
 use serde_json::json;
 use store::Store;
-
-async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
-        .await
-        .expect("starts");
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 fn config_map(name: &str, labels: &Value) -> Object {
     let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -40,7 +27,7 @@ async fn get(client: &Client, path: &str) -> Value {
 async fn pages_are_of_one_revision() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     for name in ["a", "b", "c", "d"] {
         let object = config_map(name, &json!({"app": "web"}));
         client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect("created");
@@ -68,7 +55,7 @@ async fn pages_are_of_one_revision() {
 async fn a_watch_sees_objects_enter_and_leave_its_selector() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let options = ListOptions::labels("on=1");
     let mut watch = client.watch(&CONFIG_MAPS, "default", &options).await.expect("a watch");
     let mut labels = json!({});
@@ -93,7 +80,7 @@ async fn a_watch_sees_objects_enter_and_leave_its_selector() {
 async fn strangers_may_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (running, _) = server(dir.path(), &stop).await;
+    let (running, _) = server(dir.path(), Store::memory(), &stop).await;
     let stranger = running.client_as("nobody", &[]);
     let error = stranger.get::<Object>(&PODS, "default", "x").await.expect_err("forbidden");
     assert!(error.is_forbidden(), "{error}");
@@ -106,7 +93,7 @@ async fn strangers_may_nothing() {
 async fn fields_are_owned_across_versions() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/h";
     let apply = |manager: &str, version: &str, force: bool, spec: &Value| {
         let path = path.replacen("v1", version, 1);
@@ -153,7 +140,7 @@ async fn fields_are_owned_across_versions() {
 async fn a_scales_replicas_are_owned_as_the_objects() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
     let path = "/apis/apps/v1/namespaces/default/deployments";
     let send = async |method: Method, path: String, kind: &str, body: Value| {
         let request = http::Request::builder()

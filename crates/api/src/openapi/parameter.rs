@@ -20,86 +20,76 @@ struct Parameter {
     text: &'static str,
 }
 
-const fn text(
+/// A row: the name, whose operations, the kind, the shared name's end, the text.
+const fn row(
     name: &'static str,
     of: &'static str,
+    kind: &'static str,
     tag: &'static str,
     text: &'static str,
 ) -> Parameter {
-    Parameter { name, of, kind: "string", tag, text }
-}
-
-const fn flag(
-    name: &'static str,
-    of: &'static str,
-    tag: &'static str,
-    text: &'static str,
-) -> Parameter {
-    Parameter { name, of, kind: "boolean", tag, text }
-}
-
-const fn integer(
-    name: &'static str,
-    of: &'static str,
-    tag: &'static str,
-    text: &'static str,
-) -> Parameter {
-    Parameter { name, of, kind: "integer", tag, text }
+    Parameter { name, of, kind, tag, text }
 }
 
 #[rustfmt::skip]
 const QUERY: [Parameter; 45] = [
-    flag("allowWatchBookmarks", "", "HC2hJt-J", "Ask for events of type BOOKMARK, which carry a resource version alone. A server may send them at any interval, or not at all. Without watch it says nothing."),
-    text("command", "exec", "Py3eQybp", "The command with its arguments, one a parameter. It is not run in a shell."),
-    text("container", "attach", "_Q-EJ3nR", "The container to attach to; by default the only one of the pod."),
-    text("container", "exec", "i5dOmRiM", "The container in which to run the command; by default the only one of the pod."),
-    text("container", "log", "1GeXxFDC", "The container whose log to read; by default the only one of the pod."),
-    text("continue", "", "QfD61s0i", "The token out of the metadata of the chunk before, to read the next chunk of the same list. All other parameters must be as they were. Tokens expire: then the answer is 410 ResourceExpired, with a token that continues at the newest state, or the list starts over."),
-    text("dryRun", "", "", "All: go through every stage of the request, but keep nothing."),
-    text("fieldManager", "", "Qy4HdaTW", "The name of who makes the changes, as managed fields record it: at most 128 printable characters."),
-    text("fieldManager", "patch", "7c6nTn1T", "The name of who makes the changes, as managed fields record it: at most 128 printable characters. An apply patch must name one."),
-    text("fieldSelector", "", "xIcQKXFG", "Only objects whose fields fit; everything by default."),
-    text("fieldValidation", "", "", "What becomes of unknown and duplicate fields: Ignore drops them, Warn (the default) drops them and says so in a warning header, Strict refuses the request and names them all."),
-    flag("follow", "log", "9OIXh_2R", "Go on with what is written from now on."),
-    flag("force", "", "tOGGb0Yi", "Apply although others own fields of other values, and take the fields over. Only apply patches may have it."),
-    integer("gracePeriodSeconds", "", "-K5HaBOS", "How long the object may still take to end; 0 deletes it at once. By default the object's own, or its kind's."),
-    flag("ignoreStoreReadErrorWithClusterBreakingPotential", "", "QbNkfIqj", "Delete an object that cannot be read back, without its finalizers and preconditions. Refused for objects that can be read."),
-    flag("insecureSkipTLSVerifyBackend", "log", "gM00jVbe", "Read the log though the kubelet's serving certificate cannot be verified."),
-    text("labelSelector", "", "5Zw57w4C", "Only objects whose labels fit; everything by default."),
-    integer("limit", "", "1NfNmdNH", "The most objects in one answer. Where there are more, the list's metadata has a continue token; the chunks together are one consistent list."),
-    integer("limitBytes", "log", "zwd1RXuc", "The most bytes of the log; its end may be cut inside a line."),
-    flag("orphanDependents", "", "uRB25kX5", "Deprecated, use propagationPolicy: whether dependent objects stay."),
-    text("path", "Node", "rFDtV0x9", "The path of the request to the node."),
-    text("path", "Pod", "oPbzgLUj", "The path of the request to the pod."),
-    text("path", "Service", "QCf0eosM", "The path, with its own parameters, of the request to the service."),
-    integer("ports", "portforward", "91KROJmm", "The ports to forward; a WebSocket needs them said."),
-    text("pretty", "", "tJGM1-ng", "true: indent the answer."),
-    flag("previous", "log", "1jxDPu3y", "The log of the container that ran before."),
-    text("propagationPolicy", "", "6jk3prlO", "What becomes of dependent objects: Orphan leaves them, Background deletes them afterwards, Foreground deletes them first. By default what the object's finalizers or its kind say."),
-    text("resourceVersion", "", "5WAnf1kx", "The version that the answer must not be older than, or where a watch starts."),
-    text("resourceVersionMatch", "", "t8XhRHeC", "Exact or NotOlderThan: how a list takes resourceVersion."),
-    flag("sendInitialEvents", "", "rLXlEK_k", "Let a watch begin with an event for every object there is and a bookmark after them. Needs resourceVersionMatch=NotOlderThan."),
-    text("shardSelector", "", "Kgyki_3_", "Only objects of a shard: a range of a hash of a field."),
-    integer("sinceSeconds", "log", "vE2NLdnP", "Only what was written in the last so many seconds."),
-    flag("stderr", "attach", "26jJhFUR", "Carry the standard error stream; the default."),
-    flag("stderr", "exec", "W_1TNlWc", "Carry the standard error stream."),
-    flag("stdin", "attach", "sEFnN3IS", "Carry the standard input stream."),
-    flag("stdin", "exec", "PSzNhyUC", "Carry the standard input stream."),
-    flag("stdout", "attach", "005YMKE6", "Carry the standard output stream; the default."),
-    flag("stdout", "exec", "-EZLRwV1", "Carry the standard output stream."),
-    text("stream", "log", "l-48cgXv", "Which of the container's streams: All (the default), Stdout or Stderr."),
-    integer("tailLines", "log", "9xQLWHMV", "Only the last so many lines."),
-    integer("timeoutSeconds", "", "yvYezaOC", "How long a list or watch may take, whatever happens in it."),
-    flag("timestamps", "log", "c17fW1w_", "Begin every line with the time at which it was written."),
-    flag("tty", "attach", "g7MlET_l", "The container has a terminal."),
-    flag("tty", "exec", "s0flW37O", "Give the command a terminal."),
-    flag("watch", "", "XNNPZGbK", "Answer with a stream of changes to the objects instead of a list."),
+    row("allowWatchBookmarks", "", "boolean", "HC2hJt-J", "Ask for events of type BOOKMARK, which carry a resource version alone. A server may send them at any interval, or not at all. Without watch it says nothing."),
+    row("command", "exec", "string", "Py3eQybp", "The command with its arguments, one a parameter. It is not run in a shell."),
+    row("container", "attach", "string", "_Q-EJ3nR", "The container to attach to; by default the only one of the pod."),
+    row("container", "exec", "string", "i5dOmRiM", "The container in which to run the command; by default the only one of the pod."),
+    row("container", "log", "string", "1GeXxFDC", "The container whose log to read; by default the only one of the pod."),
+    row("continue", "", "string", "QfD61s0i", "The token out of the metadata of the chunk before, to read the next chunk of the same list. All other parameters must be as they were. Tokens expire: then the answer is 410 ResourceExpired, with a token that continues at the newest state, or the list starts over."),
+    row("dryRun", "", "string", "", "All: go through every stage of the request, but keep nothing."),
+    row("fieldManager", "", "string", "Qy4HdaTW", "The name of who makes the changes, as managed fields record it: at most 128 printable characters."),
+    row("fieldManager", "patch", "string", "7c6nTn1T", "The name of who makes the changes, as managed fields record it: at most 128 printable characters. An apply patch must name one."),
+    row("fieldSelector", "", "string", "xIcQKXFG", "Only objects whose fields fit; everything by default."),
+    row("fieldValidation", "", "string", "", "What becomes of unknown and duplicate fields: Ignore drops them, Warn (the default) drops them and says so in a warning header, Strict refuses the request and names them all."),
+    row("follow", "log", "boolean", "9OIXh_2R", "Go on with what is written from now on."),
+    row("force", "", "boolean", "tOGGb0Yi", "Apply although others own fields of other values, and take the fields over. Only apply patches may have it."),
+    row("gracePeriodSeconds", "", "integer", "-K5HaBOS", "How long the object may still take to end; 0 deletes it at once. By default the object's own, or its kind's."),
+    row("ignoreStoreReadErrorWithClusterBreakingPotential", "", "boolean", "QbNkfIqj", "Delete an object that cannot be read back, without its finalizers and preconditions. Refused for objects that can be read."),
+    row("insecureSkipTLSVerifyBackend", "log", "boolean", "gM00jVbe", "Read the log though the kubelet's serving certificate cannot be verified."),
+    row("labelSelector", "", "string", "5Zw57w4C", "Only objects whose labels fit; everything by default."),
+    row("limit", "", "integer", "1NfNmdNH", "The most objects in one answer. Where there are more, the list's metadata has a continue token; the chunks together are one consistent list."),
+    row("limitBytes", "log", "integer", "zwd1RXuc", "The most bytes of the log; its end may be cut inside a line."),
+    row("orphanDependents", "", "boolean", "uRB25kX5", "Deprecated, use propagationPolicy: whether dependent objects stay."),
+    row("path", "Node", "string", "rFDtV0x9", "The path of the request to the node."),
+    row("path", "Pod", "string", "oPbzgLUj", "The path of the request to the pod."),
+    row("path", "Service", "string", "QCf0eosM", "The path, with its own parameters, of the request to the service."),
+    row("ports", "portforward", "integer", "91KROJmm", "The ports to forward; a WebSocket needs them said."),
+    row("pretty", "", "string", "tJGM1-ng", "true: indent the answer."),
+    row("previous", "log", "boolean", "1jxDPu3y", "The log of the container that ran before."),
+    row("propagationPolicy", "", "string", "6jk3prlO", "What becomes of dependent objects: Orphan leaves them, Background deletes them afterwards, Foreground deletes them first. By default what the object's finalizers or its kind say."),
+    row("resourceVersion", "", "string", "5WAnf1kx", "The version that the answer must not be older than, or where a watch starts."),
+    row("resourceVersionMatch", "", "string", "t8XhRHeC", "Exact or NotOlderThan: how a list takes resourceVersion."),
+    row("sendInitialEvents", "", "boolean", "rLXlEK_k", "Let a watch begin with an event for every object there is and a bookmark after them. Needs resourceVersionMatch=NotOlderThan."),
+    row("shardSelector", "", "string", "Kgyki_3_", "Only objects of a shard: a range of a hash of a field."),
+    row("sinceSeconds", "log", "integer", "vE2NLdnP", "Only what was written in the last so many seconds."),
+    row("stderr", "attach", "boolean", "26jJhFUR", "Carry the standard error stream; the default."),
+    row("stderr", "exec", "boolean", "W_1TNlWc", "Carry the standard error stream."),
+    row("stdin", "attach", "boolean", "sEFnN3IS", "Carry the standard input stream."),
+    row("stdin", "exec", "boolean", "PSzNhyUC", "Carry the standard input stream."),
+    row("stdout", "attach", "boolean", "005YMKE6", "Carry the standard output stream; the default."),
+    row("stdout", "exec", "boolean", "-EZLRwV1", "Carry the standard output stream."),
+    row("stream", "log", "string", "l-48cgXv", "Which of the container's streams: All (the default), Stdout or Stderr."),
+    row("tailLines", "log", "integer", "9xQLWHMV", "Only the last so many lines."),
+    row("timeoutSeconds", "", "integer", "yvYezaOC", "How long a list or watch may take, whatever happens in it."),
+    row("timestamps", "log", "boolean", "c17fW1w_", "Begin every line with the time at which it was written."),
+    row("tty", "attach", "boolean", "g7MlET_l", "The container has a terminal."),
+    row("tty", "exec", "boolean", "s0flW37O", "Give the command a terminal."),
+    row("watch", "", "boolean", "XNNPZGbK", "Answer with a stream of changes to the objects instead of a list."),
 ];
 
 const PATH: [Parameter; 3] = [
-    text("logpath", "", "Noq7euwC", "path to the log"),
-    text("namespace", "", "vgWSWtn3", "object name and auth scope, such as for teams and projects"),
-    text("path", "", "z6Ciiujn", "path to the resource"),
+    row("logpath", "", "string", "Noq7euwC", "path to the log"),
+    row(
+        "namespace",
+        "",
+        "string",
+        "vgWSWtn3",
+        "object name and auth scope, such as for teams and projects",
+    ),
+    row("path", "", "string", "z6Ciiujn", "path to the resource"),
 ];
 
 /// Bodies that are the same for all kinds, by the last part of their type's name.
@@ -140,7 +130,7 @@ pub fn parameter(name: &str, in_path: bool, of: &str, kind: &str, form: Form) ->
         }
         Some(p) => p.value(place, form),
         None => {
-            let mut value = text("", "", "", "").value(place, form);
+            let mut value = row("", "", "string", "", "").value(place, form);
             value["name"] = name.into();
             value["description"] = format!("name of the {kind}").into();
             value

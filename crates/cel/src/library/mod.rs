@@ -50,26 +50,28 @@ pub struct Overload {
     pub imp: Imp,
 }
 
+/// What is written down of each library.
+const TABLES: [&[Row]; 14] = [
+    operators::ROWS,
+    convert::ROWS,
+    time::ROWS,
+    strings::ROWS,
+    lists::ROWS,
+    sets::ROWS,
+    optional::ROWS,
+    regex::ROWS,
+    url::ROWS,
+    quantity::ROWS,
+    cidr::ROWS,
+    format::ROWS,
+    semver::ROWS,
+    authz::ROWS,
+];
+
 static TABLE: LazyLock<HashMap<&'static str, Vec<&'static Overload>>> = LazyLock::new(|| {
     let mut out: HashMap<&'static str, Vec<&'static Overload>> = HashMap::new();
-    let tables: [&[Row]; 15] = [
-        operators::ROWS,
-        convert::ROWS,
-        time::ROWS,
-        strings::ROWS,
-        lists::ROWS,
-        sets::ROWS,
-        optional::ROWS,
-        regex::ROWS,
-        url::ROWS,
-        quantity::ROWS,
-        cidr::ROWS,
-        format::ROWS,
-        semver::ROWS,
-        authz::ROWS,
-        &operators::templated(),
-    ];
-    for row in tables.iter().flat_map(|t| t.iter()) {
+    let templated = operators::templated();
+    for row in TABLES.iter().copied().flatten().chain(&templated) {
         if let Some(overload) = read(row) {
             // Lives as long as the program: made once.
             let overload: &'static Overload = Box::leak(Box::new(overload));
@@ -187,23 +189,7 @@ mod tests {
 
     #[test]
     fn every_signature_can_be_read() {
-        let tables = [
-            operators::ROWS,
-            convert::ROWS,
-            time::ROWS,
-            strings::ROWS,
-            lists::ROWS,
-            sets::ROWS,
-            optional::ROWS,
-            regex::ROWS,
-            url::ROWS,
-            quantity::ROWS,
-            cidr::ROWS,
-            format::ROWS,
-            semver::ROWS,
-            authz::ROWS,
-        ];
-        for row in tables.iter().flat_map(|t| t.iter()) {
+        for row in TABLES.iter().copied().flatten() {
             assert!(read(row).is_some(), "{}: {}", row.0, row.1);
         }
         let ids: Vec<&str> = TABLE.values().flatten().map(|o| o.id).collect();

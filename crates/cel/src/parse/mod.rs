@@ -21,7 +21,7 @@ const MAX_TREE: u16 = 200;
 const MAX_CHARS: usize = 100_000;
 
 /// Names that an expression may not use by themselves.
-const RESERVED: [&str; 16] = [
+pub const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
@@ -38,6 +38,7 @@ const RESERVED: [&str; 16] = [
     "return",
     "var",
     "void",
+    "while",
 ];
 
 /// What begins an expression.
@@ -419,7 +420,7 @@ impl<'s> Parser<'s> {
             return self.object(&name);
         }
         let name = self.take();
-        if RESERVED.contains(&name.text) || name.text == "while" {
+        if RESERVED.contains(&name.text) {
             self.fault(name.offset, format!("reserved identifier: {}", name.text));
         }
         if self.is(Tok::OpenParen) {

@@ -14,7 +14,7 @@ use super::Remote;
 use crate::edge::respond::{self, Reply};
 use crate::gate::UserInfo;
 use crate::proxy::http::{HOP, upgraded};
-use crate::server::{Request, RequestBody, Server};
+use crate::server::{Request, Server};
 
 const USER: HeaderName = HeaderName::from_static("x-remote-user");
 const UID: HeaderName = HeaderName::from_static("x-remote-uid");
@@ -53,7 +53,7 @@ pub async fn serve(
     if let Some(headers) = onward.headers_mut() {
         identify(headers, &request.user);
     }
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
+    let body = request.take_body();
     let onward = onward.body(body.bytes().await?).map_err(ApiError::internal)?;
     if upgrade {
         return upgraded(server, &mut request, &backend, onward).await;

@@ -13,7 +13,7 @@ use store::Store;
 
 use super::{failed, join, kubelet_of, pod_of, stream};
 use crate::edge::respond::Reply;
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// Headers of one hop.
 pub const HOP: [HeaderName; 8] = [
@@ -52,7 +52,7 @@ pub async fn serve(
             builder = builder.header(name, value);
         }
     }
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
+    let body = request.take_body();
     let onward = builder.body(body.bytes().await?).map_err(ApiError::internal)?;
     if upgrade {
         return upgraded(server, &mut request, &backend, onward).await;

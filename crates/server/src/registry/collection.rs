@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::{ApiError, Entry};
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 
@@ -20,7 +19,7 @@ use crate::edge::accept;
 use crate::edge::respond::Reply;
 use crate::gate::UserInfo;
 use crate::query::ReadOptions;
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// Objects under deletion at once.
 const WIDTH: usize = 512;
@@ -33,7 +32,7 @@ pub async fn serve(
     mut request: Request,
     target: Target,
 ) -> Result<Reply, ApiError> {
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let body = request.take_body();
     let bytes = body.bytes().await?;
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use api::{ApiError, Object, Reason, strategy};
 use store::{CommitError, Expect};
 
-use super::decode;
 use super::write::{self, Context, Outcome, Written};
 use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
-use crate::query::WriteOptions;
 use crate::server::{Request, Server, Target};
 
 /// Random names tried before a `generateName` is given up.
@@ -26,26 +24,9 @@ pub async fn serve(
     mut request: Request,
     target: Target,
 ) -> Result<Reply, ApiError> {
-    let options = WriteOptions::read(&request.params, "CreateOptions", false)?;
-    let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
-    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
-    let body = std::mem::replace(
-        &mut request.body,
-        crate::server::RequestBody::Bytes(bytes::Bytes::new()),
-    );
-    let bytes = body.bytes().await?;
-    let decoded = decode::object(&target, &bytes, media, options.validation)?;
-    let mut ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object,
-        warnings: decoded.warnings,
-        collection: false,
-        applied: false,
-    };
-    let mut object = decoded.object;
+    let body = request.take_body();
+    let (mut ctx, mut object) =
+        write::read(server, &request, &target, body, "CreateOptions").await?;
     if let Some(custom) = &target.custom {
         custom.may_create(object.name())?;
     }

@@ -13,7 +13,7 @@ use super::remove::{self, Removed};
 use super::write::{self, Context};
 use crate::edge::respond::{self, Reply};
 use crate::query::{Params, dry_run_fault};
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// `DeleteOptions`, from the body or else from the query.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +184,7 @@ pub async fn serve(
     mut request: Request,
     target: Target,
 ) -> Result<Reply, ApiError> {
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let body = request.take_body();
     let bytes = body.bytes().await?;
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;

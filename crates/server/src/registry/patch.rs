@@ -14,7 +14,7 @@ use super::update::{Style, Update, update};
 use super::write::{self, Context, Written};
 use crate::edge::respond::{self, Reply};
 use crate::query::{FieldValidation, WriteOptions};
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// The patch types, by their media types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ pub async fn serve(
     }
     let options = WriteOptions::read(&request.params, "PatchOptions", kind == PatchKind::Apply)?;
     crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let body = request.take_body();
     let bytes = body.bytes().await?;
     let patch = Patch::read(kind, &bytes, &options)?;
     let mut ctx = Context {

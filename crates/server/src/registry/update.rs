@@ -11,13 +11,11 @@ use serde_json::json;
 use store::{CommitError, Expect};
 
 use super::create;
-use super::decode;
 use super::write::{self, Context, End, Outcome, Written};
 use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
-use crate::query::WriteOptions;
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// Rounds against other writers before the client is told.
 const ROUNDS: usize = 64;
@@ -28,23 +26,9 @@ pub async fn serve(
     mut request: Request,
     target: Target,
 ) -> Result<Reply, ApiError> {
-    let options = WriteOptions::read(&request.params, "UpdateOptions", false)?;
-    let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
-    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(bytes::Bytes::new()));
-    let bytes = body.bytes().await?;
-    let decoded = decode::object(&target, &bytes, media, options.validation)?;
-    let mut ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object,
-        warnings: decoded.warnings,
-        collection: false,
-        applied: false,
-    };
-    let mut object = decoded.object;
+    let body = request.take_body();
+    let (mut ctx, mut object) =
+        write::read(server, &request, &target, body, "UpdateOptions").await?;
     match_url(&target, &mut object)?;
     let change = Update {
         transform: &|_| Ok(object.clone()),

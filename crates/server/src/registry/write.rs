@@ -13,11 +13,12 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use store::{Change, CommitError, Expect};
 
-use super::form;
+use super::{decode, form};
 use crate::edge::accept;
 use crate::edge::respond::{self, Reply};
 use crate::gate::{Operation, Reinvocation, UserInfo, Write};
-use crate::server::{Request, Server, Target};
+use crate::query::WriteOptions;
+use crate::server::{Request, RequestBody, Server, Target};
 
 /// A write on its way.
 pub struct Context<'a> {
@@ -37,6 +38,32 @@ pub struct Context<'a> {
     pub collection: bool,
     /// Whether an apply has noted already who owns what.
     pub applied: bool,
+}
+
+/// Reads what a POST or a PUT brings: its options, its object, and who writes.
+pub async fn read<'a>(
+    server: &'a Arc<Server>,
+    request: &'a Request,
+    target: &Target,
+    body: RequestBody,
+    options: &'static str,
+) -> Result<(Context<'a>, Object), ApiError> {
+    let options = WriteOptions::read(&request.params, options, false)?;
+    let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
+    accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    let bytes = body.bytes().await?;
+    let decoded = decode::object(target, &bytes, media, options.validation)?;
+    let ctx = Context {
+        server,
+        user: &request.user,
+        dry_run: options.dry_run,
+        manager: request.manager(&options.manager),
+        options: options.object,
+        warnings: decoded.warnings,
+        collection: false,
+        applied: false,
+    };
+    Ok((ctx, decoded.object))
 }
 
 /// The outcome of a write.

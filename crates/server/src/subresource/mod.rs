@@ -24,7 +24,7 @@ use crate::query::WriteOptions;
 use crate::registry::decode::{self, Expected};
 use crate::registry::write::Context;
 use crate::registry::{get, patch, update};
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 /// Serves a request for a subresource.
 pub async fn serve(
@@ -121,7 +121,7 @@ pub(crate) async fn read<'a>(
 ) -> Result<Created<'a>, ApiError> {
     let options = WriteOptions::read(&request.params, "CreateOptions", false)?;
     let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let body = request.take_body();
     let bytes = body.bytes().await?;
     let bytes = older_eviction(bytes, media, expected);
     let decoded = decode::body(&bytes, media, expected, options.validation)?;

@@ -9,7 +9,6 @@ use api::codec::conform;
 use api::schema::Type;
 use api::selector::LabelSelectorSpec;
 use api::{ApiError, Cause, Object, Value, patch};
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -23,7 +22,7 @@ use crate::registry::form;
 use crate::registry::patch::{Patch, PatchKind};
 use crate::registry::update::{Style, Update, match_name, update};
 use crate::registry::write::{self, Context};
-use crate::server::{Request, RequestBody, Server, Target};
+use crate::server::{Request, Server, Target};
 
 const EXPECTED: Expected = Expected { group: "autoscaling", version: "v1", kind: "Scale" };
 
@@ -144,7 +143,7 @@ pub async fn serve(
     let options_kind = if is_patch { "PatchOptions" } else { "UpdateOptions" };
     let options =
         WriteOptions::read(&request.params, options_kind, kind == Some(PatchKind::Apply))?;
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
+    let body = request.take_body();
     let bytes = body.bytes().await?;
     let mut ctx = Context {
         server,
