@@ -360,9 +360,9 @@ pub struct Logs {
     pub prefix: bool,
 }
 
-/// `exec`.
+/// A container whose streams are connected.
 #[derive(Debug, ClapArgs)]
-pub struct Exec {
+pub struct Streams {
     /// `POD` or `TYPE/NAME` (its first pod).
     pub what: String,
     /// The container, where the pod has several.
@@ -374,6 +374,14 @@ pub struct Exec {
     /// Standard input is a terminal.
     #[arg(short = 't', long)]
     pub tty: bool,
+}
+
+/// `exec`.
+#[derive(Debug, ClapArgs)]
+pub struct Exec {
+    /// Which container, and which of its streams.
+    #[command(flatten)]
+    pub streams: Streams,
     /// The command, after `--`.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
@@ -466,17 +474,9 @@ pub struct PortForward {
 /// `attach`.
 #[derive(Debug, ClapArgs)]
 pub struct Attach {
-    /// `POD` or `TYPE/NAME` (its first pod).
-    pub what: String,
-    /// The container, where the pod has several.
-    #[arg(short, long)]
-    pub container: Option<String>,
-    /// Pass standard input.
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Standard input is a terminal.
-    #[arg(short = 't', long)]
-    pub tty: bool,
+    /// Which container, and which of its streams.
+    #[command(flatten)]
+    pub streams: Streams,
 }
 
 /// `patch`.

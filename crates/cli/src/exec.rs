@@ -11,36 +11,34 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use crate::args::{Attach, Exec};
+use crate::args::{Attach, Exec, Streams};
 use crate::context::Context;
 use crate::logs::{default_container, find_pod};
 use crate::{Error, Result};
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Exec) -> Result<()> {
-    let place = (args.what.as_str(), args.container.as_deref());
-    session(context, place, "exec", (args.stdin, args.tty), &args.command).await
+    session(context, &args.streams, "exec", &args.command).await
 }
 
 /// `attach`: the streams of a container's own command.
 pub async fn attach(context: &Context, args: Attach) -> Result<()> {
-    let place = (args.what.as_str(), args.container.as_deref());
-    session(context, place, "attach", (args.stdin, args.tty), &[]).await
+    session(context, &args.streams, "attach", &[]).await
 }
 
 /// Connects to a container's `exec` or `attach` and copies to the end.
 async fn session(
     context: &Context,
-    (what, container): (&str, Option<&str>),
+    of: &Streams,
     subresource: &str,
-    (stdin, mut tty): (bool, bool),
     command: &[String],
 ) -> Result<()> {
-    let pod = find_pod(context, what).await?;
-    let container = match container {
-        Some(name) => name.to_owned(),
+    let pod = find_pod(context, &of.what).await?;
+    let container = match &of.container {
+        Some(name) => name.clone(),
         None => default_container(&pod)?,
     };
+    let (stdin, mut tty) = (of.stdin, of.tty);
     if tty && !std::io::stdin().is_terminal() {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
         tty = false;

@@ -259,7 +259,7 @@ pub fn metadata(map: &mut Map<String, Value>) -> Result<Vec<String>, String> {
             return Ok(Vec::new());
         }
         other => {
-            let what = go_kind(other);
+            let what = conform::describe(other);
             return Err(format!(
                 "json: cannot unmarshal {what} into Go value of type v1.ObjectMeta"
             ));
@@ -269,18 +269,6 @@ pub fn metadata(map: &mut Map<String, Value>) -> Result<Vec<String>, String> {
     let unknown = decoded.unknown().map(|path| format!("metadata.{path}")).collect();
     *meta = Value::Object(decoded.object.0);
     Ok(unknown)
-}
-
-/// What Go's decoder calls a JSON value.
-pub fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// Writes whole numbers without a fraction, as Go does.

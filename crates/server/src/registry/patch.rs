@@ -178,16 +178,7 @@ pub async fn serve(
     let body = request.take_body();
     let bytes = body.bytes().await?;
     let patch = Patch::read(kind, &bytes, &options)?;
-    let mut ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object.clone(),
-        warnings: Vec::new(),
-        collection: false,
-        applied: false,
-    };
+    let mut ctx = Context::of(server, &request, &options);
     let written = patch_object(&mut ctx, &target, &patch).await?;
     let reply = written.reply(server, &request, &target)?;
     Ok(write::finish(reply, &ctx.warnings))

@@ -40,6 +40,22 @@ pub struct Context<'a> {
     pub applied: bool,
 }
 
+impl<'a> Context<'a> {
+    /// The write that a request asks for.
+    pub fn of(server: &'a Arc<Server>, request: &'a Request, options: &WriteOptions) -> Self {
+        Self {
+            server,
+            user: &request.user,
+            dry_run: options.dry_run,
+            manager: request.manager(&options.manager),
+            options: options.object.clone(),
+            warnings: Vec::new(),
+            collection: false,
+            applied: false,
+        }
+    }
+}
+
 /// Reads what a POST or a PUT brings: its options, its object, and who writes.
 pub async fn read<'a>(
     server: &'a Arc<Server>,
@@ -53,16 +69,8 @@ pub async fn read<'a>(
     accept::negotiate(&request.accept(), true, target.has_protobuf())?;
     let bytes = body.bytes().await?;
     let decoded = decode::object(target, &bytes, media, options.validation)?;
-    let ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object,
-        warnings: decoded.warnings,
-        collection: false,
-        applied: false,
-    };
+    let mut ctx = Context::of(server, request, &options);
+    ctx.warnings = decoded.warnings;
     Ok((ctx, decoded.object))
 }
 

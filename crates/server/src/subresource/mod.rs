@@ -125,16 +125,8 @@ pub(crate) async fn read<'a>(
     let bytes = body.bytes().await?;
     let bytes = older_eviction(bytes, media, expected);
     let decoded = decode::body(&bytes, media, expected, options.validation)?;
-    let ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object,
-        warnings: decoded.warnings,
-        collection: false,
-        applied: false,
-    };
+    let mut ctx = Context::of(server, request, &options);
+    ctx.warnings = decoded.warnings;
     Ok(Created { object: decoded.object, ctx })
 }
 

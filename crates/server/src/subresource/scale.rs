@@ -145,16 +145,7 @@ pub async fn serve(
         WriteOptions::read(&request.params, options_kind, kind == Some(PatchKind::Apply))?;
     let body = request.take_body();
     let bytes = body.bytes().await?;
-    let mut ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: options.dry_run,
-        manager: request.manager(&options.manager),
-        options: options.object.clone(),
-        warnings: Vec::new(),
-        collection: false,
-        applied: false,
-    };
+    let mut ctx = Context::of(server, &request, &options);
     let wanted = match kind {
         Some(PatchKind::Apply) => {
             let patch = Patch::read(PatchKind::Apply, &bytes, &options)?;
