@@ -101,6 +101,13 @@ fn normalize_sources(object: &mut Object) {
     }
 }
 
+/// Sources in other namespaces are a feature that is off by default.
+fn drop_foreign_source(object: &mut Object) {
+    if object.text("spec.dataSourceRef.namespace").is_some_and(|n| !n.is_empty()) {
+        object.map_mut("spec").remove("dataSourceRef");
+    }
+}
+
 /// A source that is neither a claim nor a snapshot is dropped from the old field, silently.
 fn drop_unknown_source(object: &mut Object) {
     let spec = object.map_mut("spec");
@@ -121,6 +128,7 @@ fn drop_unknown_source(object: &mut Object) {
 
 /// See [`normalize_sources`]; the status says that the claim is pending.
 pub(super) fn claim_create(object: &mut Object) {
+    drop_foreign_source(object);
     drop_unknown_source(object);
     normalize_sources(object);
     object.0.insert("status".into(), json!({ "phase": "Pending" }));

@@ -77,6 +77,17 @@ pub(super) fn drop_disabled(kind: &str, object: &mut Object) {
         .iter()
         .try_fold(object.0.get_mut(*first), |at, step| at.map(|value| value.get_mut(*step)));
     let Some(Some(spec)) = spec else { return };
+    if let Value::Object(spec) = &mut *spec {
+        spec.remove("schedulingGroup");
+    }
+    let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        let sources = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut);
+        for source in sources.into_iter().flatten().filter_map(Value::as_object_mut) {
+            source.remove("clusterTrustBundle");
+            source.remove("podCertificate");
+        }
+    }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {

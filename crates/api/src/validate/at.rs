@@ -87,7 +87,10 @@ impl<'a> At<'a> {
     }
 
     /// The same place with another value, for messages.
-    pub fn with<'s>(&'s self, value: &'s Value) -> At<'s> {
+    pub fn with<'s>(self, value: &'s Value) -> At<'s>
+    where
+        'a: 's,
+    {
         At { value, up: self.up, part: self.part }
     }
 
@@ -268,6 +271,13 @@ impl<'a> At<'a> {
     /// [`At::check`] where there is a text.
     pub fn check_if_set(&self, f: &mut Faults, rule: fn(&str) -> names::Faults) {
         if !self.is_empty() {
+            self.check(f, rule);
+        }
+    }
+
+    /// [`At::check`] where there is a value, be it empty.
+    pub fn check_if_set_at_all(&self, f: &mut Faults, rule: fn(&str) -> names::Faults) {
+        if self.is_set() {
             self.check(f, rule);
         }
     }

@@ -238,7 +238,8 @@ pub(super) fn count_or_percent(at: &At<'_>, f: &mut Faults) {
 
 /// The percentage, where it is one.
 pub(super) fn percent_of(at: &At<'_>) -> Option<i64> {
-    at.value.as_str()?.strip_suffix('%')?.parse().ok()
+    let text = at.value.as_str()?;
+    text.strip_suffix('%').filter(|_| names::percent(text).is_empty())?.parse().ok()
 }
 
 /// At most 100 %.
@@ -250,7 +251,9 @@ pub(super) fn at_most_100(at: &At<'_>, f: &mut Faults) {
 
 /// A count or percentage as a number, where it decides whether it is zero.
 pub(super) fn is_zero(at: &At<'_>) -> bool {
-    percent_of(at).or_else(|| at.int()) == Some(0)
+    // A text that is neither counts for nothing.
+    let count = at.int().or_else(|| Some(at.value.as_str()?.parse().unwrap_or(0)));
+    percent_of(at).or(count) == Some(0)
 }
 
 /// Whether a text came before.

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::at::{At, Faults, IMMUTABLE};
 use super::resources;
-use super::{common, placement};
 use crate::names;
 use crate::quantity::Quantity;
 
@@ -172,77 +171,6 @@ pub(super) fn namespace_status(new: &At<'_>, _old: &At<'_>, f: &mut Faults) {
     if !deleting && value.text() != "Active" {
         shown.invalid_as(f, value.text(), "may only be 'Active' if `deletionTimestamp` is empty");
     }
-}
-
-pub(super) fn node(root: &At<'_>, f: &mut Faults) {
-    // Upstream gives the taints a path under `metadata`.
-    let taints = root.get("spec.taints");
-    placement::taints(&root.get("metadata").get("taints").with(taints.value), f);
-    node_resources(root, f);
-    let list = root.get("spec.podCIDRs");
-    for value in list.items() {
-        common::legacy_cidr(&value, f);
-    }
-    if list.len() > 1 {
-        let six = list.items().filter(|c| c.text().contains(':')).count();
-        if six == 0 || six == list.len() || list.len() > 2 {
-            list.invalid(f, "may specify no more than one CIDR for each IP family");
-        }
-    }
-}
-
-fn node_resources(root: &At<'_>, f: &mut Faults) {
-    for part in ["capacity", "allocatable"] {
-        let status = root.get("status");
-        let map = status.get(part);
-        for (name, amount) in map.entries() {
-            let shown = map.get(name);
-            resources::resource_amount(&shown.with(amount.value), name, f);
-        }
-    }
-}
-
-pub(super) fn node_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    node_resources(new, f);
-    let addresses = new.get("status.addresses");
-    let mut seen: Vec<&Value> = Vec::new();
-    for address in addresses.items() {
-        if seen.contains(&address.value) {
-            address.duplicate(f);
-        }
-        seen.push(
-            new.value
-                .pointer(&format!("/status/addresses/{}", seen.len()))
-                .unwrap_or(address_none()),
-        );
-    }
-    let (now, was) = (new.get("spec.podCIDRs"), old.get("spec.podCIDRs"));
-    let why = "node updates may not change podCIDR except from \"\" to valid";
-    if !was.is_empty() {
-        if was.len() != now.len() {
-            now.forbidden(f, why);
-        } else {
-            for (a, b) in was.items().zip(now.items()) {
-                if a.value != b.value {
-                    now.forbidden(f, why);
-                }
-            }
-        }
-    }
-    let (id, had) = (new.get("spec.providerID"), old.get("spec.providerID"));
-    if !had.is_empty() && id.value != had.value {
-        id.forbidden(f, "node updates may not change providerID except from \"\" to valid");
-    }
-    let taints = new.get("spec.taints");
-    placement::taints(&new.get("metadata").get("taints").with(taints.value), f);
-    let (external, before) = (new.get("spec.externalID"), old.get("spec.externalID"));
-    if external.value != before.value {
-        external.forbidden(f, "may not be updated");
-    }
-}
-
-fn address_none() -> &'static Value {
-    super::at::NOTHING
 }
 
 const QUOTA: &[&str] = &[
@@ -516,6 +444,13 @@ fn limit_rules(
                 );
             }
         }
+    }
+    if let (Some(a), Some(b)) = (default, request)
+        && a != b
+        && !resources::overcommits(key)
+    {
+        let why = format!("default value {a} must equal to defaultRequest value {b} in {key}");
+        fault("defaultRequest", b, why);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::at::{At, Faults};
 use super::common::{self, repeated};
 use super::pod::Context;
-use super::{env, resources};
+use super::{env, resources, windows};
 use crate::names;
 
 /// All containers of a pod.
@@ -26,15 +26,18 @@ pub(super) fn all(spec: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
         running(&container, cx, f);
         restart_policy(&container, f);
     }
-    host_ports(&containers, f);
+    host_ports(containers.items(), f);
 
-    for container in spec.get("initContainers").items() {
+    let list = spec.get("initContainers");
+    for container in list.items() {
         common_rules(&container, cx, f);
         restart_policy(&container, f);
         let name = container.get("name");
         if !name.is_empty() && !names.insert(name.text().to_owned()) {
             name.duplicate(f);
         }
+        // Each is looked at alone, and so as the first.
+        host_ports(std::iter::once(list.index(0).with(container.value)), f);
         if container.get("restartPolicy").text() == "Always" {
             running(&container, cx, f);
         } else {
@@ -241,9 +244,9 @@ fn ports(list: &At<'_>, f: &mut Faults) {
     }
 }
 
-fn host_ports(containers: &At<'_>, f: &mut Faults) {
+fn host_ports<'a>(containers: impl Iterator<Item = At<'a>>, f: &mut Faults) {
     let mut taken = BTreeSet::new();
-    for container in containers.items() {
+    for container in containers {
         for port in container.get("ports").items() {
             let host = port.get("hostPort");
             if host.number() == 0 {
@@ -429,6 +432,7 @@ fn security(at: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
             }
         }
     }
+    windows::options(&at.get("windowsOptions"), f);
     app_armor(&at.get("appArmorProfile"), f);
 }
 

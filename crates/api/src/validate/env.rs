@@ -2,6 +2,7 @@
 
 use super::at::{At, Faults};
 use super::common;
+use super::pod::CONTAINERS;
 use crate::names;
 
 /// The variables of a container.
@@ -20,7 +21,10 @@ pub(super) fn environment(container: &At<'_>, f: &mut Faults) {
         for kind in ["configMapRef", "secretRef"] {
             if source.get(kind).is_set() {
                 count += 1;
-                source.get(kind).get("name").need_check(f, names::dns_subdomain);
+                source
+                    .get(kind)
+                    .get("name")
+                    .need_check(f, |name| names::prefix(name, names::dns_subdomain));
             }
         }
         match count {
@@ -74,7 +78,7 @@ fn value_from(from: &At<'_>, variable: &At<'_>, f: &mut Faults) {
                 source.get("volumeName").need_check(f, names::dns_label);
                 let path = source.get("path");
                 if path.need(f) {
-                    common::local_path(&path, f);
+                    common::no_backsteps(&path, f);
                 }
             }
             _ => {
@@ -93,6 +97,28 @@ fn value_from(from: &At<'_>, variable: &At<'_>, f: &mut Faults) {
         from.invalid_as(f, "", "may not be specified when `value` is not empty");
     } else if count > 1 {
         from.invalid_as(f, "", "may not have more than one field specified at a time");
+    }
+}
+
+/// Files that variables come from are in volumes that vanish with the pod.
+pub(super) fn files(spec: &At<'_>, f: &mut Faults) {
+    let volumes = spec.get("volumes");
+    for list in CONTAINERS {
+        for container in spec.get(list).items() {
+            for variable in container.get("env").items() {
+                let volume = variable.get("valueFrom.fileKeyRef.volumeName");
+                if !variable.get("valueFrom.fileKeyRef").is_set() {
+                    continue;
+                }
+                match volumes.items().filter(|v| v.get("name").text() == volume.text()).last() {
+                    None => volume.with(&volume.text().into()).not_found(f),
+                    Some(found) if !found.get("emptyDir").is_set() => {
+                        volume.invalid(f, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 }
 
@@ -167,6 +193,9 @@ pub(super) fn resource_field_ref(at: &At<'_>, volume: bool, f: &mut Faults) {
             if !WHOLE.contains(&text.as_str()) =>
         {
             "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource"
+        }
+        _ if huge && !WHOLE.contains(&text.as_str()) => {
+            "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the hugepages resource"
         }
         _ => return,
     };

@@ -1,13 +1,12 @@
-//! Pods: the spec, which templates share, and the status. Not here: what a change may touch
-//! (`pod_update`).
+//! Pods: the spec, which templates share. Not here: what a change may touch (`pod_update`), and the
+//! status (`pod_status`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::at::{At, Faults};
-use super::resources;
-use super::{common, container, placement, volumes};
+use super::{common, container, env, placement, profiles, resources, volumes, windows};
 use crate::names;
 
 /// What rules of a pod's parts must know of the whole.
@@ -58,28 +57,13 @@ pub(super) fn create_only(root: &At<'_>, f: &mut Faults) {
         spec.get("nodeName")
             .forbidden(f, "cannot be set until all schedulingGates have been cleared");
     }
+    profiles::match_annotations(&root.get("metadata.annotations"), &spec, f);
 }
 
-fn annotations(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
+pub(super) fn annotations(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
     let mirror = at.key("kubernetes.io/config.mirror");
     if mirror.is_set() && spec.get("nodeName").is_empty() {
         mirror.invalid(f, "must set spec.nodeName if mirror pod annotation is set");
-    }
-    let prefix = "container.apparmor.security.beta.kubernetes.io/";
-    for (key, note) in at.entries() {
-        let Some(container) = key.strip_prefix(prefix) else { continue };
-        let lists = ["containers", "initContainers", "ephemeralContainers"];
-        let known = |list: &&str| spec.get(list).items().any(|c| c.get("name").text() == container);
-        if !lists.iter().any(known) {
-            note.invalid_as(f, container, "container not found");
-        }
-        let profile = note.text();
-        if !["", "runtime/default", "unconfined"].contains(&profile)
-            && !profile.starts_with("localhost/")
-        {
-            let why = format!("invalid AppArmor profile name: {}", names::quote(profile));
-            note.invalid(f, &why);
-        }
     }
     let cost = at.key("controller.kubernetes.io/pod-deletion-cost");
     if cost.is_set() {
@@ -90,6 +74,7 @@ fn annotations(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
             cost.invalid(f, "must be a 32bit integer");
         }
     }
+    profiles::annotations(at, spec, f);
 }
 
 /// A pod template.
@@ -105,6 +90,7 @@ pub(super) fn template(at: &At<'_>, f: &mut Faults) {
     let spec_at = at.get("spec");
     annotations(&notes, &spec_at, f);
     spec(&spec_at, "", f);
+    profiles::match_annotations(&notes, &spec_at, f);
     if !spec_at.get("ephemeralContainers").is_empty() {
         spec_at
             .get("ephemeralContainers")
@@ -139,11 +125,17 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     resource_claims(&list, f);
     container::all(at, &cx, f);
     let resources = at.get("resources");
-    if resources.is_set() {
+    if resources.is_set() && os.text() == "windows" {
+        resources.forbidden(f, "may not be set for a windows pod");
+    } else if resources.is_set() {
+        if resources.get("claims").is_set() {
+            let why = "claims may not be set for Resources at pod-level";
+            resources.get("claims").forbidden(f, why);
+        }
         resources::pod_resources(&resources, &cx, f);
         resources::within_pod(&resources, at, f);
     }
-    host_network_ports(at, f);
+    host_network_ports(at, !name.is_empty(), f);
     restart.need_one_of(f, &["Always", "OnFailure", "Never"]);
     at.get("dnsPolicy")
         .need_one_of(f, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
@@ -165,6 +157,7 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
         }
     }
     placement::spreading(&at.get("topologySpreadConstraints"), f);
+    windows::host_process(at, f);
     host_users(at, &cx, f);
     host_name(at, f);
     for field in ["serviceAccountName", "nodeName"] {
@@ -199,10 +192,16 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
         } else if !["linux", "windows"].contains(&os.text()) {
             system.with(os.value).unsupported(f, &["linux", "windows"]);
         } else if os.text() == "windows" {
-            windows(at, f);
+            windows::pod(at, f);
+        } else {
+            windows::none(at, f);
         }
     }
+    env::files(at, f);
 }
+
+/// The lists of containers, in the order in which upstream visits them.
+pub(super) const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 fn resource_claims(list: &At<'_>, f: &mut Faults) {
     let mut seen = BTreeSet::new();
@@ -235,22 +234,17 @@ fn resource_claims(list: &At<'_>, f: &mut Faults) {
     }
 }
 
-/// On the host's network a port of a container is the host's.
-fn host_network_ports(at: &At<'_>, f: &mut Faults) {
+/// On the host's network a port of a container is the host's; templates may leave that open.
+fn host_network_ports(at: &At<'_>, is_pod: bool, f: &mut Faults) {
     if !at.get("hostNetwork").is_true() {
         return;
     }
-    for list in ["containers", "initContainers"] {
-        for container in at.get(list).items() {
-            for port in container.get("ports").items() {
-                let (host, own) = (port.get("hostPort"), port.get("containerPort"));
-                if host.number() != own.number() {
-                    host.invalid_as(
-                        f,
-                        host.number(),
-                        "must match `containerPort` when `hostNetwork` is true",
-                    );
-                }
+    for container in at.get("containers").items() {
+        for port in container.get("ports").items() {
+            let (host, own) = (port.get("hostPort"), port.get("containerPort"));
+            if (is_pod || host.number() != 0) && host.number() != own.number() {
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                host.invalid_as(f, host.number(), why);
             }
         }
     }
@@ -277,6 +271,7 @@ fn security(spec: &At<'_>, f: &mut Faults) {
     sysctls(spec, &at.get("sysctls"), f);
     at.get("fsGroupChangePolicy").one_of_if_set(f, &["Always", "OnRootMismatch"]);
     container::seccomp(&at.get("seccompProfile"), f);
+    windows::options(&at.get("windowsOptions"), f);
     container::app_armor(&at.get("appArmorProfile"), f);
     at.get("supplementalGroupsPolicy").one_of_if_set(f, &["Merge", "Strict"]);
     at.get("seLinuxChangePolicy").one_of_if_set(f, &["MountOption", "Recursive"]);
@@ -368,7 +363,7 @@ fn host_users(spec: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
             spec.get(shown).forbidden(f, "when `hostUsers` is false");
         }
     }
-    for list in ["initContainers", "containers"] {
+    for list in CONTAINERS {
         for container in spec.get(list).items() {
             if !container.get("volumeDevices").is_empty() {
                 container.get("volumeDevices").forbidden(f, "when `hostUsers` is false");
@@ -392,140 +387,4 @@ fn host_name(spec: &At<'_>, f: &mut Faults) {
         name.too_long(f, 64);
     }
     name.check(f, names::dns_subdomain);
-}
-
-fn windows(spec: &At<'_>, f: &mut Faults) {
-    const POD: &[&str] = &[
-        "securityContext.appArmorProfile",
-        "securityContext.seLinuxOptions",
-        "hostUsers",
-        "hostPID",
-        "hostIPC",
-        "securityContext.seccompProfile",
-        "securityContext.fsGroup",
-        "securityContext.fsGroupChangePolicy",
-        "securityContext.sysctls",
-        "shareProcessNamespace",
-        "securityContext.runAsUser",
-        "securityContext.runAsGroup",
-        "securityContext.supplementalGroups",
-        "securityContext.supplementalGroupsPolicy",
-        "securityContext.seLinuxChangePolicy",
-    ];
-    const CONTAINER: &[&str] = &[
-        "appArmorProfile",
-        "seLinuxOptions",
-        "seccompProfile",
-        "capabilities",
-        "readOnlyRootFilesystem",
-        "privileged",
-        "allowPrivilegeEscalation",
-        "procMount",
-        "runAsUser",
-        "runAsGroup",
-    ];
-    for field in POD {
-        let at = spec.get(field);
-        let flag = matches!(*field, "hostPID" | "hostIPC");
-        if if flag { at.is_true() } else { at.is_set() } {
-            at.forbidden(f, "cannot be set for a windows pod");
-        }
-    }
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for container in spec.get(list).items() {
-            let at = container.get("securityContext");
-            for field in CONTAINER {
-                if at.get(field).is_set() {
-                    at.get(field).forbidden(f, "cannot be set for a windows pod");
-                }
-            }
-        }
-    }
-}
-
-/// A pod's status, changed.
-pub(super) fn status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let (status, was) = (new.get("status"), old.get("status"));
-    for condition in status.get("conditions").items() {
-        let generation = condition.get("observedGeneration");
-        if generation.number() < 0 {
-            generation.invalid(f, "must be a non-negative integer");
-        }
-        let kind = condition.get("type");
-        if !["PodScheduled", "Ready", "Initialized"].contains(&kind.text()) {
-            let path = condition.get("Type");
-            path.with(kind.value).qualified(f);
-        }
-    }
-    let nominated = status.get("nominatedNodeName");
-    nominated.check_if_set(f, names::dns_subdomain);
-    let bound = !new.get("spec.nodeName").is_empty();
-    if bound && nominated.text() != was.get("nominatedNodeName").text() && !nominated.is_empty() {
-        nominated.forbidden(f, "may not be set on pods that are already bound to a node");
-    }
-    let quality = status.get("qosClass");
-    if quality.text() != was.get("qosClass").text() {
-        quality.invalid_as(f, quality.text(), super::at::IMMUTABLE);
-    }
-    for list in ["containerStatuses", "initContainerStatuses"] {
-        transitions(&status.get(list), &was.get(list), &old.get("spec"), f);
-    }
-    for (list, one) in [("podIPs", "ip"), ("hostIPs", "ip")] {
-        let mut seen = BTreeSet::new();
-        for item in status.get(list).items() {
-            let ip = item.get(one);
-            for why in ip_faults(ip.text()) {
-                item.invalid_as(f, ip.text(), &why);
-            }
-            if !seen.insert(ip.text().to_owned()) {
-                item.duplicate_as(f, item.value.clone());
-            }
-        }
-    }
-}
-
-fn ip_faults(text: &str) -> Vec<String> {
-    if common::parse_sloppy(text).is_some() {
-        Vec::new()
-    } else {
-        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
-    }
-}
-
-/// A container that is not restarted stays ended.
-fn transitions(new: &At<'_>, old: &At<'_>, spec: &At<'_>, f: &mut Faults) {
-    let policy = spec.get("restartPolicy");
-    if policy.text() == "Always" {
-        return;
-    }
-    for status in old.items() {
-        let ended = status.get("state.terminated");
-        if !ended.is_set() {
-            continue;
-        }
-        let failed = ended.get("exitCode").number() != 0;
-        let own = spec
-            .get("containers")
-            .items()
-            .find(|c| c.get("name").value == status.get("name").value)
-            .map(|c| c.get("restartPolicy").text().to_owned())
-            .filter(|p| !p.is_empty());
-        let restarts = match own.as_deref().unwrap_or(policy.text()) {
-            "Always" => true,
-            "OnFailure" => failed,
-            _ => false,
-        };
-        let back = new.items().any(|s| {
-            s.get("name").value == status.get("name").value && !s.get("state.terminated").is_set()
-        });
-        if back && !restarts {
-            // The position is that of the old status.
-            let position = status.path();
-            let index =
-                position.rsplit('[').next().and_then(|t| t.trim_end_matches(']').parse().ok());
-            new.index(index.unwrap_or(0))
-                .get("state")
-                .forbidden(f, "may not be transitioned to non-terminated state");
-        }
-    }
 }

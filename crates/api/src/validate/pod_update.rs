@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::at::{At, Faults};
-use super::{container, diff, placement, pod};
+use super::{container, diff, placement, pod, profiles};
 use crate::names;
 use crate::object::Object;
 use crate::strategy::qos_class;
@@ -15,14 +15,8 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
 pub(super) fn update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     pod::create(new, f);
     let (notes, had) = (new.get("metadata.annotations"), old.get("metadata.annotations"));
-    let mirror = "kubernetes.io/config.mirror";
-    match (notes.key(mirror), had.key(mirror)) {
-        (now, was) if now.value == was.value => {}
-        (now, was) if was.is_set() => {
-            now.forbidden(f, "may not remove or update mirror pod annotation")
-        }
-        (now, _) => now.forbidden(f, "may not add mirror pod annotation"),
-    }
+    profiles::changed(&notes, &had, f);
+    pod::annotations(&notes, &new.get("spec"), f);
     let (spec, was) = (new.get("spec"), old.get("spec"));
     for list in ["containers", "initContainers"] {
         let (now, before) = (spec.get(list), was.get(list));
@@ -189,6 +183,9 @@ fn give_back_affinity(munged: &mut Value, was: &Value) {
 /// A pod whose ephemeral containers changed.
 pub(super) fn ephemeral_containers(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     pod::create(new, f);
+    let (notes, had) = (new.get("metadata.annotations"), old.get("metadata.annotations"));
+    profiles::changed(&notes, &had, f);
+    pod::annotations(&notes, &new.get("spec"), f);
     if is_mirror(old) {
         f.clear();
         return new.get("").forbidden(f, "static pods do not support ephemeral containers");

@@ -94,7 +94,22 @@ pub(super) fn resource_amount(at: &At<'_>, name: &str, f: &mut Faults) {
     }
 }
 
-fn overcommits(name: &str) -> bool {
+/// Large pages come whole.
+fn whole_pages(at: &At<'_>, name: &str, f: &mut Faults) {
+    let Some(size) = name.strip_prefix("hugepages-") else { return };
+    let Some(amount) = at.quantity() else { return };
+    let whole = Quantity::parse(size).is_ok_and(|size| {
+        size.signum() > 0
+            && size.milli_value() % 1000 == 0
+            && amount.value() % size.value().max(1) == 0
+    });
+    if !whole {
+        let why = format!("{amount} is not positive integer multiple of {name}");
+        at.invalid_as(f, amount.to_string(), &why);
+    }
+}
+
+pub(super) fn overcommits(name: &str) -> bool {
     native(name) && !is_huge(name)
 }
 
@@ -113,18 +128,41 @@ pub(super) fn pod_resources(at: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
     resources_with(at, cx, pod_name, f);
 }
 
+/// What the containers of a pod want of a resource at most at once: those that run, or one that
+/// starts before them along with the sidecars that were started by then.
+fn wanted(spec: &At<'_>, part: &str, name: &str) -> Quantity {
+    let of =
+        |c: &At<'_>| c.get("resources").get(part).key(name).quantity().unwrap_or(Quantity::ZERO);
+    let running = spec.get("containers").items().fold(Quantity::ZERO, |sum, c| sum + of(&c));
+    let (mut sidecars, mut starting) = (Quantity::ZERO, Quantity::ZERO);
+    for container in spec.get("initContainers").items() {
+        if container.get("restartPolicy").text() == "Always" {
+            sidecars += of(&container);
+            starting = starting.max(sidecars);
+        } else {
+            starting = starting.max(sidecars + of(&container));
+        }
+    }
+    (running + sidecars).max(starting)
+}
+
 /// What the containers want fits into what the pod has.
 pub(super) fn within_pod(at: &At<'_>, spec: &At<'_>, f: &mut Faults) {
     let containers = spec.get("containers");
     for (name, amount) in at.get("requests").entries() {
-        let sum = containers
-            .items()
-            .filter_map(|c| c.get("resources.requests").key(name).quantity())
-            .fold(Quantity::ZERO, |sum, q| sum + q);
+        let sum = wanted(spec, "requests", name);
         if amount.quantity().is_some_and(|have| sum > have) {
-            let why =
-                format!("must be greater than or equal to aggregate container requests of {sum}");
-            amount.invalid(f, &why);
+            let (why, have) =
+                ("must be greater than or equal to aggregate container requests of", amount.text());
+            amount.invalid_as(f, have, &format!("{why} {sum}"));
+        }
+    }
+    for (name, amount) in at.get("limits").entries().filter(|(name, _)| is_huge(name)) {
+        let sum = wanted(spec, "limits", name);
+        if amount.quantity().is_some_and(|have| sum > have) {
+            let (why, have) =
+                ("must be greater than or equal to aggregate container limits of", amount.text());
+            amount.invalid_as(f, have, &format!("{why} {sum}"));
         }
     }
     let shown = at.get("containers");
@@ -161,6 +199,7 @@ fn resources_with(
             compute |= name == "cpu" || name == "memory";
             huge |= is_huge(name);
             if list.path() != requests.path() {
+                whole_pages(&amount, name, f);
                 continue;
             }
             let Some(wanted) = amount.quantity() else { continue };
@@ -180,20 +219,35 @@ fn resources_with(
                 }
                 _ => {}
             }
+            whole_pages(&amount, name, f);
         }
     }
     if huge && !compute {
         at.forbidden(f, "HugePages require cpu or memory");
     }
-    let mut seen = BTreeSet::new();
+    // Whole claims, and requests of claims as in `claim/request`.
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     for claim in at.get("claims").items() {
-        let name = claim.get("name");
+        let (name, request) = (claim.get("name"), claim.get("request"));
         if name.is_empty() {
-            name.required(f, "");
-            continue;
-        }
-        if !seen.insert((name.text().to_owned(), claim.get("request").text().to_owned())) {
+            claim.required(f, "");
+        } else if seen.contains(name.text()) {
             claim.duplicate_as(f, name.text());
+        } else {
+            request.check_if_set(f, names::dns_label);
+            let key = match request.text() {
+                "" => name.text().to_owned(),
+                request => format!("{}/{request}", name.text()),
+            };
+            let parts = format!("{}/", name.text());
+            if seen.contains(&key) {
+                claim.duplicate_as(f, key.as_str());
+            } else if request.is_empty() {
+                for _ in seen.iter().filter(|held| held.starts_with(&parts)) {
+                    claim.duplicate_as(f, name.text());
+                }
+            }
+            seen.insert(key);
         }
         if !cx.claims.contains(name.text()) {
             claim.with(&name.text().into()).not_found(f);

@@ -4,7 +4,8 @@ use super::at::{At, Faults};
 use super::meta::NameRule;
 use super::{
     admission, autoscaling, batch, beta, config, devices, flow, job_status, migration, network,
-    pod, pod_update, policy, rbac, registration, scheduling, service, storage, trust, workloads,
+    node, persistent, pod, pod_status, pod_update, policy, rbac, registration, scheduling, service,
+    storage, trust, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -84,10 +85,10 @@ static ROWS: &[Rules] = &[
     row("", "Event", registration::core_event).name(path_segment).update(|new, _, f| registration::core_event(new, f)),
     row("", "LimitRange", config::limit_range).update(|new, _, f| config::limit_range(new, f)),
     row("", "Namespace", config::namespace).name(dns_label).status(config::namespace_status),
-    row("", "Node", config::node).update(config::node_update).status(config::node_update),
-    row("", "PersistentVolume", storage::volume).update(storage::volume_update),
-    row("", "PersistentVolumeClaim", storage::claim).update(storage::claim_update),
-    row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).update(pod_update::update).status(pod::status),
+    row("", "Node", node::node).update(node::node_update).status(node::node_update),
+    row("", "PersistentVolume", persistent::volume).update(persistent::volume_update),
+    row("", "PersistentVolumeClaim", persistent::claim).update(persistent::claim_update).status(persistent::claim_status),
+    row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).update(pod_update::update).status(pod_status::status),
     row("", "PodTemplate", workloads::pod_template).update(|new, _, f| workloads::pod_template(new, f)),
     row("", "ReplicationController", workloads::replication_controller)
         .update(|new, _, f| workloads::replication_controller(new, f)).status(workloads::replica_set_status),
@@ -157,7 +158,7 @@ static ROWS: &[Rules] = &[
     row(RESOURCE, "ResourcePoolStatusRequest", beta::pool_status_request)
         .update(beta::pool_status_request_update).status(beta::pool_status_request_status),
     row(STORAGE, "CSIDriver", storage::driver).update(storage::driver_update),
-    row(STORAGE, "CSINode", storage::csi_node).update(|new, _, f| storage::csi_node(new, f)),
+    row(STORAGE, "CSINode", storage::csi_node).update(storage::csi_node_update),
     row(STORAGE, "CSIStorageCapacity", storage::capacity).update(storage::capacity_update),
     row(STORAGE, "StorageClass", storage::class).update(storage::class_update),
     row(STORAGE, "VolumeAttachment", storage::attachment).update(storage::attachment_update),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::at::{At, Faults};
 use super::env;
-use super::{common, storage};
+use super::{common, persistent, storage};
 use crate::names;
 
 /// Sources in the order in which upstream looks at them, with the path that it gives to a second one.
@@ -79,7 +79,7 @@ pub(super) fn all<'a>(
 fn source(volume: &At<'_>, pod: &str, f: &mut Faults) {
     let mut count = 0;
     for (field, second) in SOURCES {
-        let at = volume.get(field);
+        let at = source_at(volume, field);
         if !at.is_set() {
             continue;
         }
@@ -94,14 +94,17 @@ fn source(volume: &At<'_>, pod: &str, f: &mut Faults) {
     if iscsi.get("initiatorName").is_set()
         && volume.get("name").len() + 1 + iscsi.get("targetPortal").len() > 64
     {
-        volume.get("name").invalid(
-            f,
-            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.",
-        );
+        volume.get("name").invalid(f, TOO_LONG);
     }
     if count == 0 {
         volume.required(f, "must specify a volume type");
     }
+}
+
+/// A source of a volume. Upstream calls one of them otherwise.
+pub(super) fn source_at<'s>(volume: &'s At<'_>, field: &'s str) -> At<'s> {
+    let at = volume.get(field);
+    if field == "gcePersistentDisk" { volume.get("persistentDisk").with(at.value) } else { at }
 }
 
 fn need_all(at: &At<'_>, fields: &[&str], f: &mut Faults) {
@@ -148,16 +151,25 @@ fn one(field: &str, at: &At<'_>, volume: &At<'_>, pod: &str, f: &mut Faults) {
         "csi" => {
             storage::driver_name(&at.get("driver"), f);
             let secret = at.get("nodePublishSecretRef");
-            if secret.is_set() {
-                secret.get("name").need_check(f, names::dns_subdomain);
+            let name = secret.get("name");
+            if secret.is_set() && name.need(f) {
+                at.get("name").with(name.value).check(f, names::dns_subdomain);
             }
         }
         "ephemeral" => {
             let template = at.get("volumeClaimTemplate");
             if template.is_set() {
-                common::labels(&template.get("metadata.labels"), f);
-                common::annotations(&template.get("metadata.annotations"), f);
-                storage::claim_spec(&template.get("spec"), f);
+                let meta = template.get("metadata");
+                common::annotations(&meta.get("annotations"), f);
+                common::labels(&meta.get("labels"), f);
+                for field in NOT_IN_TEMPLATES {
+                    if !meta.get(field).is_empty() {
+                        // Upstream's path is made of Go's name.
+                        let shown = if *field == "uid" { "uID" } else { field };
+                        meta.get(shown).forbidden(f, "cannot be set");
+                    }
+                }
+                persistent::claim_spec(&template.get("spec"), f);
             } else {
                 template.required(f, "");
             }
@@ -170,15 +182,53 @@ fn one(field: &str, at: &At<'_>, volume: &At<'_>, pod: &str, f: &mut Faults) {
             }
         }
         "image" => {
-            at.get("reference").need(f);
+            if !pod.is_empty() {
+                at.get("reference").need(f);
+            }
             at.get("pullPolicy").need_one_of(f, &["Always", "IfNotPresent", "Never"]);
         }
-        other => device(other, at, f),
+        other => device(other, at, None, f),
     }
 }
 
-/// Sources that a persistent volume can have as well.
-pub(super) fn device(field: &str, at: &At<'_>, f: &mut Faults) {
+/// What the template of a claim does not say of its metadata.
+const NOT_IN_TEMPLATES: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// A reference to a secret: persistent volumes are in no namespace, so theirs names one.
+fn secret_ref(at: &At<'_>, persistent: bool, f: &mut Faults) {
+    let secret = at.get("secretRef");
+    if secret.is_set() {
+        secret.get("name").need(f);
+        if persistent {
+            secret.get("namespace").need(f);
+        }
+    }
+}
+
+/// A partition of a disk: upstream's message has another range than its rule.
+fn partition(at: &At<'_>, f: &mut Faults) {
+    if !(0..=255).contains(&at.number()) {
+        at.invalid(f, &names::between(1, 255));
+    }
+}
+
+/// Sources that a persistent volume can have as well; `volume` is its name.
+pub(super) fn device(field: &str, at: &At<'_>, volume: Option<&str>, f: &mut Faults) {
+    let persistent = volume.is_some();
     match field {
         "nfs" => {
             need_all(at, &["server", "path"], f);
@@ -187,17 +237,28 @@ pub(super) fn device(field: &str, at: &At<'_>, f: &mut Faults) {
                 path.invalid_as(f, path.text(), "must be an absolute path");
             }
         }
-        "iscsi" => iscsi(at, f),
+        "iscsi" => iscsi(at, volume, f),
         "fc" => fibre_channel(at, f),
         "gcePersistentDisk" => {
             at.get("pdName").need(f);
-            at.get("partition").range(f, 0, 255);
+            partition(&at.get("partition"), f);
         }
         "awsElasticBlockStore" => {
             at.get("volumeID").need(f);
-            at.get("partition").range(f, 0, 255);
+            partition(&at.get("partition"), f);
         }
-        "glusterfs" => need_all(at, &["endpoints", "path"], f),
+        "glusterfs" => {
+            need_all(at, &["endpoints", "path"], f);
+            let namespace = at.get("endpointsNamespace");
+            if !persistent || !namespace.is_set() {
+                return;
+            }
+            if namespace.is_empty() {
+                let why = "if the endpointnamespace is set, it must be a valid namespace name";
+                namespace.invalid(f, why);
+            }
+            namespace.check_if_set(f, names::dns_label);
+        }
         "flocker" => {
             let (name, id) = (at.get("datasetName"), at.get("datasetUUID"));
             if name.is_empty() && id.is_empty() {
@@ -217,22 +278,49 @@ pub(super) fn device(field: &str, at: &At<'_>, f: &mut Faults) {
         "rbd" => need_all(at, &["monitors", "image"], f),
         "cinder" => {
             at.get("volumeID").need(f);
+            secret_ref(at, persistent, f);
         }
         "cephfs" => {
             at.get("monitors").need(f);
         }
         "quobyte" => {
-            let registry = at.get("registry");
+            let (registry, tenant) = (at.get("registry"), at.get("tenant"));
+            let why = "must be a host:port pair or multiple pairs separated by commas";
             if registry.is_empty() {
-                registry
-                    .required(f, "must be a host:port pair or multiple pairs separated by commas");
+                registry.required(f, why);
+            } else if tenant.len() >= 65 {
+                tenant.required(f, "must be a UUID and may not exceed a length of 64 characters");
+            } else {
+                for _ in registry.text().split(',').filter(|pair| !is_host_and_port(pair)) {
+                    registry.invalid(f, why);
+                }
             }
             at.get("volume").need(f);
         }
         "flexVolume" => {
             at.get("driver").need(f);
+            let options = at.get("options");
+            for (key, _) in options.entries() {
+                let prefix = key.split_once('/').map_or(key, |(prefix, _)| prefix);
+                let domain = format!(".{}", prefix.to_lowercase());
+                if [".kubernetes.io", ".k8s.io"].iter().any(|end| domain.ends_with(end)) {
+                    let why = "kubernetes.io and k8s.io namespaces are reserved";
+                    options.key(key).invalid_as(f, key, why);
+                }
+            }
         }
-        "azureFile" => need_all(at, &["secretName", "shareName"], f),
+        "azureFile" => {
+            need_all(at, &["secretName", "shareName"], f);
+            let namespace = at.get("secretNamespace");
+            if persistent && namespace.is_set() {
+                namespace.need(f);
+            }
+        }
+        "storageos" => {
+            at.get("volumeName").need_check(f, names::dns_label);
+            at.get("volumeNamespace").check_if_set(f, names::dns_label);
+            secret_ref(at, persistent, f);
+        }
         "vsphereVolume" => {
             at.get("volumePath").need(f);
         }
@@ -281,27 +369,50 @@ pub(super) fn host_path(at: &At<'_>, f: &mut Faults) {
     );
 }
 
-fn iscsi(at: &At<'_>, f: &mut Faults) {
-    at.get("targetPortal").need(f);
+/// As in `host:port` or `[::1]:port`.
+fn is_host_and_port(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.split_once("]:").is_some_and(|(_, port)| !port.contains(':')),
+        None => text.split_once(':').is_some_and(|(_, port)| !port.contains(':')),
+    }
+}
+
+fn iscsi(at: &At<'_>, volume: Option<&str>, f: &mut Faults) {
+    let portal = at.get("targetPortal");
+    portal.need(f);
+    let initiator = at.get("initiatorName");
+    if let (Some(volume), true) = (volume, initiator.is_set())
+        && volume.len() + 1 + portal.len() > 64
+    {
+        at.get("targetportal").with(portal.value).invalid(f, TOO_LONG);
+    }
     let name = at.get("iqn");
     if name.is_empty() {
         name.required(f, "");
     } else {
-        qualified_target(&name, f);
+        qualified_target(&name, volume.is_none(), f);
     }
-    at.get("lun").range(f, 0, 255);
+    let lun = at.get("lun");
+    if !(0..=255).contains(&lun.number()) {
+        lun.invalid(f, &names::between(0, 255));
+    }
+    let secret = at.get("secretRef");
     let chap = at.get("chapAuthDiscovery").is_true() || at.get("chapAuthSession").is_true();
-    if chap && !at.get("secretRef").is_set() {
-        at.get("secretRef").required(f, "");
+    if chap && !secret.is_set() {
+        secret.required(f, "");
     }
-    let initiator = at.get("initiatorName");
+    if volume.is_some() && secret.is_set() {
+        secret.get("name").need(f);
+    }
     if initiator.is_set() {
         let path = at.get("initiatorname");
-        qualified_target(&path.with(initiator.value), f);
+        qualified_target(&path.with(initiator.value), volume.is_none(), f);
     }
 }
 
-fn qualified_target(at: &At<'_>, f: &mut Faults) {
+const TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+
+fn qualified_target(at: &At<'_>, in_pod: bool, f: &mut Faults) {
     let text = at.text();
     let hex = |t: &str, lengths: &[usize]| {
         lengths.contains(&t.len()) && t.bytes().all(|b| b.is_ascii_hexdigit())
@@ -319,7 +430,8 @@ fn qualified_target(at: &At<'_>, f: &mut Faults) {
         }
         Some("eui") => text.strip_prefix("eui.").is_some_and(|t| hex(t, &[16])),
         Some("naa") => text.strip_prefix("naa.").is_some_and(|t| hex(t, &[16, 32])),
-        _ => return at.invalid(f, "must be valid format starting with iqn, eui, or naa"),
+        _ if in_pod => return at.invalid(f, "must be valid format starting with iqn, eui, or naa"),
+        _ => false,
     };
     if !fits {
         at.invalid(f, "must be valid format");
@@ -439,24 +551,6 @@ fn projected(at: &At<'_>, f: &mut Faults) {
             if path.need(f) {
                 common::local_path(&path, f);
             }
-        }
-        let bundle = source.get("clusterTrustBundle");
-        if bundle.is_set() {
-            count += 1;
-            match (bundle.get("name").is_set(), bundle.get("signerName").is_set()) {
-                (true, true) => bundle.invalid(f, "only one of name and signerName may be used"),
-                (false, false) => bundle.required(f, "either name or signerName must be specified"),
-                _ => {}
-            }
-            let path = bundle.get("path");
-            path.need(f);
-            common::local_path(&path, f);
-            if !paths.insert(path.text().to_owned()) {
-                at.invalid_as(f, path.text(), "conflicting duplicate paths");
-            }
-        }
-        if source.get("podCertificate").is_set() {
-            count += 1;
         }
         if count > 1 {
             source.forbidden(f, "may not specify more than 1 volume type per source");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::at::{At, Faults};
-use super::{common, pod, storage};
+use super::{common, persistent, pod};
 use crate::names;
 
 fn non_negative(at: &At<'_>, fields: &[&str], f: &mut Faults) {
@@ -126,7 +126,7 @@ fn not_more(status: &At<'_>, fields: &[&str], than: &str, why: &str, f: &mut Fau
 
 fn collisions(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     let (now, was) = (new.get("status.collisionCount"), old.get("status.collisionCount"));
-    if was.int().is_some_and(|was| now.number() < was) {
+    if was.int().is_some_and(|was| !now.is_set() || now.number() < was) {
         now.invalid_as(f, now.number(), "cannot be decremented");
     }
 }
@@ -222,10 +222,11 @@ pub(super) fn replication_controller(root: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn stateful_set(root: &At<'_>, f: &mut Faults) {
-    stateful_set_with(root, true, f);
+    stateful_set_with(root, true, true, f);
 }
 
-fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
+/// `checked`: whether the template is looked at.
+fn stateful_set_with(root: &At<'_>, new: bool, checked: bool, f: &mut Faults) {
     let spec = root.get("spec");
     let management = spec.get("podManagementPolicy");
     if management.need(f) && !["OrderedReady", "Parallel"].contains(&management.text()) {
@@ -265,7 +266,7 @@ fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
     let templates = spec.get("volumeClaimTemplates");
     if new {
         for claim in templates.items() {
-            storage::claim_spec(&claim.get("spec"), f);
+            persistent::claim_spec(&claim.get("spec"), f);
         }
     }
     non_negative(&spec, &["replicas", "minReadySeconds", "ordinals.start"], f);
@@ -296,18 +297,25 @@ fn stateful_set_with(root: &At<'_>, new: bool, f: &mut Faults) {
             }
         }
         let at = template.with(&whole);
-        pod::template(&at, f);
+        if checked {
+            pod::template(&at, f);
+        }
         // Upstream looks at these twice.
         let labels = at.get("metadata.labels");
         common::labels(&at.get("labels").with(labels.value), f);
         let notes = at.get("metadata.annotations");
-        common::annotations(&at.get("annotations").with(notes.value), f);
+        let notes = at.get("annotations").with(notes.value);
+        common::annotations(&notes, f);
+        pod::annotations(&notes, &at.get("spec"), f);
     }
     endless(&spec.get("template"), "StatefulSet", f);
 }
 
 pub(super) fn stateful_set_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    stateful_set_with(new, false, f);
+    // Where the stored template has faults already, a new one may have them too.
+    let mut held = Vec::new();
+    stateful_set_with(old, false, true, &mut held);
+    stateful_set_with(new, false, held.is_empty(), f);
     const MUTABLE: &[&str] = &[
         "replicas",
         "template",

@@ -1,0 +1,299 @@
+//! Rules of built-in kinds, a row each: what is put where into a good object, and what is said about
+//! it then. Rows marked with `~` change a stored object, those with `status` its status.
+
+use isopod_api::codec::conform;
+use isopod_api::{Object, Value, default, kinds, strategy, validate};
+
+/// Group, version, plural, and a good object of each kind.
+#[rustfmt::skip]
+const GOOD: &[(&str, &str, &str, &str)] = &[
+    ("", "v1", "pods", r#"{"spec":{"containers":[{"name":"c","image":"i"}]}}"#),
+    ("", "v1", "nodes", r#"{"spec":{"podCIDRs":["10.0.0.0/24"]}}"#),
+    ("", "v1", "limitranges", r#"{"spec":{"limits":[{"type":"Container","max":{"hugepages-2Mi":"4Mi"}}]}}"#),
+    (
+        "",
+        "v1",
+        "persistentvolumeclaims",
+        r#"{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}"#,
+    ),
+    (
+        "",
+        "v1",
+        "persistentvolumes",
+        r#"{"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"csi":{"driver":"d","volumeHandle":"h"},
+            "volumeAttributesClassName":"c","nodeAffinity":{"required":{"nodeSelectorTerms":[{"matchExpressions":[
+            {"key":"beta.kubernetes.io/os","operator":"In","values":["linux"]}]}]}}}}"#,
+    ),
+    (
+        "apps",
+        "v1",
+        "deployments",
+        r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
+            "spec":{"containers":[{"name":"c","image":"i","ports":[{"containerPort":80}]}],"hostNetwork":true}}}}"#,
+    ),
+    (
+        "storage.k8s.io",
+        "v1",
+        "storageclasses",
+        r#"{"provisioner":"Example.com/P","allowedTopologies":[{"matchLabelExpressions":[{"key":"a","values":["x"]}]}]}"#,
+    ),
+    ("storage.k8s.io", "v1", "csidrivers", r#"{"spec":{"tokenRequests":[{"audience":"a"}]}}"#),
+    ("storage.k8s.io", "v1", "csinodes", r#"{"spec":{"drivers":[{"name":"d","nodeID":"n"}]}}"#),
+    (
+        "storage.k8s.io",
+        "v1",
+        "volumeattachments",
+        r#"{"spec":{"attacher":"a","nodeName":"n","source":{"persistentVolumeName":"p"}}}"#,
+    ),
+    ("storage.k8s.io", "v1", "volumeattributesclasses", r#"{"driverName":"D","parameters":{"a":"b"}}"#),
+];
+
+/// Kind, path, value, and the faults as `field: message`.
+#[rustfmt::skip]
+const ROWS: &[(&str, &str, &str, &[&str])] = &[
+    // Volumes.
+    ("pods", "spec.volumes", r#"[{"name":"v","gcePersistentDisk":{"pdName":"","partition":300}}]"#, &[
+        "spec.volumes[0].persistentDisk.pdName: Required value",
+        "spec.volumes[0].persistentDisk.partition: Invalid value: 300: must be between 1 and 255, inclusive",
+    ]),
+    ("pods", "spec.volumes", r#"[{"name":"v","flexVolume":{"driver":"a/b","options":{"x.k8s.io/a":"b","k8s.iox":"y"}}}]"#, &[
+        "spec.volumes[0].flexVolume.options[x.k8s.io/a]: Invalid value: \"x.k8s.io/a\": kubernetes.io and k8s.io namespaces are reserved",
+    ]),
+    ("pods", "spec.volumes", r#"[{"name":"v","quobyte":{"registry":"a:1,b","volume":"x"}}]"#, &[
+        "spec.volumes[0].quobyte.registry: Invalid value: \"a:1,b\": must be a host:port pair or multiple pairs separated by commas",
+    ]),
+    ("pods", "spec.volumes", r#"[{"name":"v","storageos":{"volumeName":"A","secretRef":{}}}]"#, &[
+        "spec.volumes[0].storageos.volumeName: Invalid value: \"A\": *",
+        "spec.volumes[0].storageos.secretRef.name: Required value",
+    ]),
+    ("pods", "spec.volumes", r#"[{"name":"v","csi":{"driver":"d","nodePublishSecretRef":{"name":"A"}}}]"#, &[
+        "spec.volumes[0].csi.name: Invalid value: \"A\": *",
+    ]),
+    ("pods", "spec.volumes", r#"[{"name":"v","ephemeral":{"volumeClaimTemplate":{"metadata":{"name":"x","uid":"u"},
+        "spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1"}}}}}}]"#, &[
+        "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+        "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.uID: Forbidden: cannot be set",
+    ]),
+    // Containers.
+    ("pods", "spec.initContainers", r#"[{"name":"a","image":"i"},{"name":"b","image":"i",
+        "ports":[{"containerPort":1,"hostPort":5},{"containerPort":2,"hostPort":5}]}]"#, &[
+        "spec.initContainers[0].ports[1].hostPort: Duplicate value: \"TCP//5\"",
+    ]),
+    ("pods", "spec.containers.0.resources", r#"{"limits":{"cpu":"1","hugepages-2Mi":"3Mi"}}"#, &[
+        "spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+        "spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+    ]),
+    ("pods", "spec.containers.0.env", r#"[{"name":"A","valueFrom":{"resourceFieldRef":{"resource":"limits.hugepages-2Mi","divisor":"3"}}}]"#, &[
+        "spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: Invalid value: \"limits.hugepages-2Mi\": only divisor's values *",
+    ]),
+    ("pods", "spec.containers.0.env", r#"[{"name":"A","valueFrom":{"fileKeyRef":{"volumeName":"v","path":"/a","key":"k"}}}]"#, &[
+        "spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Not found: \"v\"",
+    ]),
+    ("pods", "spec.containers.0.envFrom", r#"[{"configMapRef":{"name":"a-"}}]"#, &[]),
+    ("pods", "spec.containers.0.securityContext.windowsOptions", r#"{"runAsUserName":"a\\b\\c"}"#, &[
+        "spec.containers[0].securityContext.windowsOptions.runAsUserName: Invalid value: \"a\\\\b\\\\c\": runAsUserName cannot contain more than one backslash",
+    ]),
+    ("pods", "spec.securityContext.windowsOptions", r#"{"hostProcess":true,"runAsUserName":"D?\\..","gmsaCredentialSpec":""}"#, &[
+        "spec.securityContext.windowsOptions.gmsaCredentialSpec: Invalid value: \"\": gmsaCredentialSpec cannot be an empty string",
+        "spec.securityContext.windowsOptions.runAsUserName: Invalid value: \"D?\\\\..\": runAsUserName's Domain doesn't match the NetBios nor the DNS format",
+        "spec.securityContext.windowsOptions.runAsUserName: Invalid value: \"D?\\\\..\": runAsUserName's User cannot contain only periods or spaces",
+        "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers",
+    ]),
+    ("pods", "spec", r#"{"os":{"name":"linux"},"containers":[{"name":"c","image":"i","securityContext":{"windowsOptions":{}}}]}"#, &[
+        "spec.containers[0].securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod",
+    ]),
+    ("pods", "spec", r#"{"resources":{"requests":{"cpu":"1"},"limits":{"cpu":"2"}},"containers":[{"name":"c","image":"i"}],
+        "initContainers":[{"name":"s","image":"i","restartPolicy":"Always","resources":{"requests":{"cpu":"1"}}},
+        {"name":"i","image":"i","resources":{"requests":{"cpu":"1"}}}]}"#, &[
+        "spec.resources.requests[cpu]: Invalid value: \"1\": must be greater than or equal to aggregate container requests of 2",
+    ]),
+    // Profiles in annotations.
+    ("pods", "metadata.annotations", r#"{"seccomp.security.alpha.kubernetes.io/pod":"x"}"#, &[
+        "metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: \"x\": must be a valid seccomp profile",
+    ]),
+    ("pods", "", r#"{"metadata":{"annotations":{"container.apparmor.security.beta.kubernetes.io/c":"unconfined"}},
+        "spec":{"containers":[{"name":"c","image":"i","securityContext":{"appArmorProfile":{"type":"RuntimeDefault"}}}]}}"#, &[
+        "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match",
+    ]),
+    ("~pods", "metadata.annotations", r#"{"container.apparmor.security.beta.kubernetes.io/c":"unconfined"}"#, &[
+        "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not add AppArmor annotations",
+    ]),
+    // Fields of features that are off go.
+    ("pods", "spec.volumes", r#"[{"name":"v","projected":{"sources":[{"podCertificate":{"keyType":"x"}}]}}]"#, &[]),
+    ("pods", "spec.schedulingGroup", r#"{"podGroupName":"A"}"#, &[]),
+    // Status of pods.
+    ("status pods", "status.podIPs", r#"[{"ip":"10.0.0.1"},{"ip":"10.0.0.2"}]"#, &[
+        "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family",
+    ]),
+    ("status pods", "status.hostIPs", r#"[{"ip":"10.0.0.1"}]"#, &[
+        "status.hostIPs[0].ip: Invalid value: \"10.0.0.1\": must be equal to `hostIP`",
+    ]),
+    ("status pods", "status.resourceClaimStatuses", r#"[{"name":"a"}]"#, &[
+        "status.resourceClaimStatuses[0].name: Invalid value: \"a\": must match the name of an entry in `spec.resourceClaims`",
+    ]),
+    ("status pods", "status.containerStatuses", r#"[{"name":"c","allocatedResourcesStatus":[{"name":"x","resources":[
+        {"resourceID":"1","health":"Bad"},{"resourceID":"1","health":"Healthy"}]}]}]"#, &[
+        "status.containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"x\": must match one of the container's resource requests",
+        "status.containerStatuses[0].allocatedResourcesStatus[0].resources[0].health: Unsupported value: \"Bad\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"",
+        "status.containerStatuses[0].allocatedResourcesStatus[0].resources[1].resourceID: Duplicate value: \"1\"",
+    ]),
+    ("status pods", "status.ephemeralContainerStatuses", r#"[{"name":"e","allocatedResourcesStatus":[{"name":"x"}]}]"#, &[
+        "status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container status",
+    ]),
+    // Templates leave the ports of the host open.
+    ("deployments", "spec.template.spec.containers.0.ports", r#"[{"containerPort":80},{"containerPort":81,"hostPort":5}]"#, &[
+        "spec.template.spec.containers[0].ports[1].hostPort: Invalid value: 5: must match `containerPort` when `hostNetwork` is true",
+    ]),
+    ("deployments", "spec.strategy.rollingUpdate", r#"{"maxUnavailable":"abc","maxSurge":0}"#, &[
+        "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"abc\": *",
+        "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"abc\": may not be 0 when `maxSurge` is 0",
+    ]),
+    // Nodes.
+    ("nodes", "status.declaredFeatures", r#"["B","A","x"]"#, &[
+        "status.declaredFeatures[1]: Invalid value: \"A\": list must be sorted alphabetically",
+        "status.declaredFeatures[2]: Invalid value: \"x\": invalid feature name \"x\": must start with *",
+    ]),
+    ("status nodes", "status.addresses", r#"[{"type":"InternalIP","address":"1"},{"type":"InternalIP","address":"1"}]"#, &[
+        "status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"1\"}",
+    ]),
+    ("~nodes", "spec.configSource", r#"{"configMap":{"namespace":"n","name":"m","kubeletConfigKey":"k","uid":"u"}}"#, &[
+        "spec.configSource.configMap.uid: Forbidden: uid must not be set in spec",
+    ]),
+    ("limitranges", "spec.limits.0", r#"{"type":"Container","default":{"hugepages-2Mi":"4Mi"},"defaultRequest":{"hugepages-2Mi":"2Mi"}}"#, &[
+        "spec.limits[0].defaultRequest[hugepages-2Mi]: Invalid value: \"2Mi\": default value 4Mi must equal to defaultRequest value 2Mi in hugepages-2Mi",
+    ]),
+    // Claims and volumes.
+    ("~persistentvolumeclaims", "metadata.annotations", r#"{"volume.beta.kubernetes.io/storage-class":"x"}"#, &[
+        "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"x\": field is immutable",
+    ]),
+    ("status persistentvolumeclaims", "status.allocatedResourceStatuses", r#"{"cpu":"X"}"#, &[
+        "status.allocatedResourceStatuses: Unsupported value: \"cpu\": supported values: \"storage\"",
+        "status.allocatedResourceStatuses: Unsupported value: \"cpu\": supported values: *",
+    ]),
+    ("persistentvolumeclaims", "spec.dataSourceRef", r#"{"kind":"X","apiGroup":"a","name":"n","namespace":"other"}"#, &[]),
+    ("persistentvolumes", "spec.csi.controllerExpandSecretRef", r#"{"name":"A","namespace":"n"}"#, &[
+        "spec.csi.controllerExpandSecretRef.name: Invalid value: \"A\": *",
+    ]),
+    ("~persistentvolumes", "spec.csi.controllerExpandSecretRef", r#"{"name":"a","namespace":"n"}"#, &[]),
+    ("~persistentvolumes", "spec.volumeAttributesClassName", "null", &[
+        "spec.volumeAttributesClassName: Forbidden: update from non-nil value to nil is forbidden",
+    ]),
+    ("~persistentvolumes", "spec.nodeAffinity.required.nodeSelectorTerms.0.matchExpressions.0.key", r#""kubernetes.io/os""#, &[]),
+    ("~persistentvolumes", "spec.nodeAffinity.required.nodeSelectorTerms.0.matchExpressions.0.values", r#"["x"]"#, &[
+        "nodeAffinity: Invalid value: {\"Required\":{\"NodeSelectorTerms\":[*",
+    ]),
+    // Classes and drivers.
+    ("storageclasses", "provisioner", r#""A b""#, &["provisioner: Invalid value: \"a b\": *"]),
+    ("storageclasses", "allowedTopologies", r#"[{"matchLabelExpressions":[{"key":"a","values":["x","y"]}]},
+        {"matchLabelExpressions":[{"key":"a","values":["y","x"]}]}]"#, &[
+        "allowedTopologies[1].matchLabelExpressions: Duplicate value: \"\"",
+    ]),
+    ("~storageclasses", "provisioner", r#""other""#, &["provisioner: Invalid value: \"other\": field is immutable"]),
+    ("csidrivers", "spec", r#"{"serviceAccountTokenInSecrets":true}"#, &[
+        "spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are specified",
+    ]),
+    ("~csinodes", "spec.drivers.0.nodeID", r#""other""#, &[
+        "spec.drivers: Invalid value: {\"Name\":\"d\",\"NodeID\":\"other\",\"TopologyKeys\":null,\"Allocatable\":null}: field is immutable",
+    ]),
+    ("csinodes", "spec.drivers.0.topologyKeys", r#"["a","a"]"#, &["spec.drivers[0]: Duplicate value: \"a\""]),
+    ("volumeattachments", "spec.source.persistentVolumeName", r#""A""#, &[
+        "spec.source.persistentVolumeName: Invalid value: \"A\": *",
+    ]),
+    ("volumeattributesclasses", "driverName", r#""a b""#, &["driverName: Invalid value: \"a b\": *"]),
+];
+
+/// Puts a value at a dotted path; nothing where it is null.
+fn put(value: &mut Value, path: &str, what: Value) {
+    let Some((first, rest)) = path.split_once('.').or((!path.is_empty()).then_some((path, "")))
+    else {
+        merge(value, what);
+        return;
+    };
+    if let Ok(at) = first.parse::<usize>() {
+        return put_in(&mut value[at], rest, what);
+    }
+    if rest.is_empty() && what.is_null() {
+        value.as_object_mut().expect("a map").remove(first);
+        return;
+    }
+    put_in(&mut value[first], rest, what);
+}
+
+fn put_in(value: &mut Value, rest: &str, what: Value) {
+    if rest.is_empty() {
+        *value = what;
+    } else {
+        put(value, rest, what);
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+#[test]
+fn rules() {
+    let mut wrong = Vec::new();
+    for (kind, path, what, wanted) in ROWS {
+        let (how, plural) = match kind.split_once(' ') {
+            Some((_, plural)) => ("status", plural),
+            None => kind.strip_prefix('~').map_or(("create", *kind), |plural| ("update", plural)),
+        };
+        let (group, version, _, text) =
+            GOOD.iter().find(|(_, _, p, _)| *p == plural).expect("a good object");
+        let kind = kinds::find(group, version, plural).expect("known");
+        let object = |change: bool| {
+            let mut value: Value = serde_json::from_str(text).expect("JSON");
+            put(&mut value, "metadata.name", "x".into());
+            if kind.namespaced {
+                put(&mut value, "metadata.namespace", "n".into());
+            }
+            if change {
+                put(&mut value, path, serde_json::from_str(what).expect("JSON"));
+            }
+            let mut object = Object::from_value(value).expect("a map");
+            object.set_type(&kind.api_version(), kind.kind);
+            let ty = kind.schema().expect("a type");
+            let mut object = conform::decode(object, ty).expect("fits").object;
+            default::apply(kind, &mut object);
+            object
+        };
+        let mut old = object(false);
+        strategy::prepare_create(kind, &mut old);
+        let faults = validate::create(kind, &mut old);
+        assert!(faults.is_empty(), "{plural}: {faults:?}");
+        let mut new = object(true);
+        let faults = match how {
+            "create" => {
+                strategy::prepare_create(kind, &mut new);
+                validate::create(kind, &mut new)
+            }
+            "update" => {
+                strategy::prepare_update(kind, &mut new, &old, None);
+                validate::update(kind, &mut new, &mut old)
+            }
+            _ => {
+                strategy::prepare_update(kind, &mut new, &old, Some("status"));
+                validate::status_update(kind, &mut new, &mut old)
+            }
+        };
+        let mut found: Vec<String> =
+            faults.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+        found.dedup();
+        let same = |(found, wanted): (&String, &&str)| match wanted.strip_suffix('*') {
+            Some(start) => found.starts_with(start),
+            None => found == wanted,
+        };
+        if found.len() != wanted.len() || !found.iter().zip(*wanted).all(same) {
+            wrong.push(format!("{how} {plural} {path} = {what}: {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
