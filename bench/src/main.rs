@@ -6,6 +6,7 @@
 
 mod api_rows;
 mod load;
+mod many_definitions;
 mod many_objects;
 mod node_rows;
 mod report;
@@ -42,6 +43,13 @@ pub struct Args {
     /// again with them.
     #[arg(long)]
     objects: Option<usize>,
+    /// Instead of the rows: make so many definitions of custom resources, look at what they cost, and
+    /// create twenty objects of one of them for each.
+    #[arg(long)]
+    definitions: Option<usize>,
+    /// The groups that they are spread over.
+    #[arg(long, default_value_t = 50)]
+    groups: usize,
     /// Leave out the rows that need root and containers.
     #[arg(long)]
     no_node: bool,
@@ -58,6 +66,9 @@ fn main() -> Result<()> {
         let isopod = Subject::Isopod(args.isopod.clone());
         if let Some(objects) = args.objects {
             return many_objects::run(objects, &isopod).await;
+        }
+        if let Some(count) = args.definitions {
+            return many_definitions::run(count, args.groups, &isopod).await;
         }
         api_rows::run(&args, &isopod, &mut report).await?;
         if let (Some(server), Some(etcd)) = (&args.kube_apiserver, &args.etcd) {
