@@ -7,7 +7,7 @@
 mod graph;
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::action::{self, Failed};
 use crate::context::Context;
-use crate::discovery::{self, Served};
+use crate::discovery::{self, Served, Tags};
 use crate::meta::{Meta, OwnerRef};
 use graph::{Graph, Id};
 use plan::{Item, Owner};
@@ -47,8 +47,41 @@ struct Controller {
     queue: WorkQueue<Arc<Id>>,
     recorder: Recorder,
     graph: Mutex<Graph>,
-    monitors: RwLock<HashMap<Resource, Arc<Informer>>>,
+    monitors: RwLock<Monitors>,
     absent: Mutex<HashMap<String, Instant>>,
+}
+
+/// The followed resources.
+#[derive(Default)]
+struct Monitors {
+    all: HashMap<Resource, Arc<Informer>>,
+    /// By group and kind, as owner references name them.
+    kinds: HashMap<(Arc<str>, Arc<str>), Resource>,
+}
+
+impl Monitors {
+    fn key(resource: &Resource) -> (Arc<str>, Arc<str>) {
+        ((*resource.group).into(), (*resource.kind).into())
+    }
+
+    fn insert(&mut self, resource: Resource, informer: Arc<Informer>) {
+        self.kinds.insert(Self::key(&resource), resource.clone());
+        self.all.insert(resource, informer);
+    }
+
+    fn remove(&mut self, resource: &Resource) {
+        self.all.remove(resource);
+        let key = Self::key(resource);
+        // Another version may have taken its place.
+        if self.kinds.get(&key) == Some(resource) {
+            self.kinds.remove(&key);
+        }
+    }
+
+    fn of_kind(&self, group: &str, kind: &str) -> Option<(Resource, Arc<Informer>)> {
+        let resource = self.kinds.get(&(group.into(), kind.into()))?;
+        Some((resource.clone(), self.all.get(resource)?.clone()))
+    }
 }
 
 pub async fn run(ctx: Context) {
@@ -61,11 +94,12 @@ pub async fn run(ctx: Context) {
         ctx: ctx.clone(),
     });
     let setup = async {
-        while let Err(error) = controller.refresh().await {
+        while let Err(error) = controller.refresh(&mut Tags::default()).await {
             tracing::warn!("garbage collector: {error}");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let monitors: Vec<Arc<Informer>> = controller.monitors.read().values().cloned().collect();
+        let monitors: Vec<Arc<Informer>> =
+            controller.monitors.read().all.values().cloned().collect();
         let synced = async {
             for monitor in monitors {
                 monitor.synced().await;
@@ -78,9 +112,10 @@ pub async fn run(ctx: Context) {
         () = ctx.shutdown.cancelled() => return,
     }
     let refreshing = async {
+        let mut known = Tags::default();
         loop {
             tokio::time::sleep(REFRESH).await;
-            if let Err(error) = controller.refresh().await {
+            if let Err(error) = controller.refresh(&mut known).await {
                 tracing::warn!("garbage collector: {error}");
             }
         }
@@ -98,9 +133,10 @@ pub async fn run(ctx: Context) {
 
 impl Controller {
     /// Follows the resources that the server has now.
-    async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
-        let served = match discovery::served(&self.ctx.client).await {
-            Ok(served) => served,
+    async fn refresh(self: &Arc<Self>, known: &mut Tags) -> Result<(), Error> {
+        let served = match discovery::changed(&self.ctx.client, known).await {
+            Ok(Some(served)) => served,
+            Ok(None) => return Ok(()),
             Err(error) if error.is_not_found() => discovery::built_in(),
             Err(error) => return Err(error),
         };
@@ -109,18 +145,18 @@ impl Controller {
                 IGNORED.iter().any(|(g, p)| s.resource.group == *g && s.resource.plural == *p);
             !ignored && ["delete", "list", "watch"].iter().all(|v| s.can(v))
         };
-        let wanted: Vec<Resource> =
+        let wanted: HashSet<Resource> =
             served.into_iter().filter(followed).map(|s| s.resource).collect();
         let gone: Vec<Resource> = {
             let monitors = self.monitors.read();
-            monitors.keys().filter(|r| !wanted.contains(r)).cloned().collect()
+            monitors.all.keys().filter(|r| !wanted.contains(*r)).cloned().collect()
         };
         for resource in gone {
             self.monitors.write().remove(&resource);
             self.ctx.informers.forget(&resource, &ListOptions::default());
         }
         for resource in wanted {
-            if self.monitors.read().contains_key(&resource) {
+            if self.monitors.read().all.contains_key(&resource) {
                 continue;
             }
             let informer = self.ctx.informer(&resource);
@@ -159,7 +195,7 @@ impl Controller {
     }
 
     fn view(&self, id: &Id) -> Option<Object> {
-        let monitor = self.monitors.read().get(&id.resource).cloned()?;
+        let monitor = self.monitors.read().all.get(&id.resource).cloned()?;
         let entry = monitor.get(&id.namespace, &id.name)?;
         (entry.card.uid == id.uid).then(|| entry.decode().ok())?
     }
@@ -194,11 +230,7 @@ impl Controller {
     /// How it stands with an owner of an object.
     async fn owner(&self, id: &Id, reference: &OwnerRef) -> Result<Owner, Failed> {
         let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
-        let found = {
-            let monitors = self.monitors.read();
-            let found = monitors.iter().find(|(r, _)| r.group == group && r.kind == reference.kind);
-            found.map(|(resource, informer)| (resource.clone(), informer.clone()))
-        };
+        let found = self.monitors.read().of_kind(group, &reference.kind);
         let Some((resource, informer)) = found else {
             let what = format!("{} {}", reference.api_version, reference.kind);
             return Err(Failed::Other(format!("no resource for owner {what} of {}", id.name)));
