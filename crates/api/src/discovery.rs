@@ -64,6 +64,14 @@ pub struct Subresource {
     pub verbs: Vec<String>,
 }
 
+impl Group {
+    /// A group of which the versions alone are known.
+    pub fn bare(name: &str, versions: impl Iterator<Item = String>) -> Self {
+        let version = |version| Version { version, resources: Vec::new(), stale: false };
+        Self { name: name.to_owned(), versions: versions.map(version).collect() }
+    }
+}
+
 /// The served built-in groups, the core group first.
 pub fn builtin(serves: impl Fn(&Kind) -> bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();

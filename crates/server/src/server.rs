@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::custom::convert::Prepared;
 use crate::custom::{Custom, Customs};
 use crate::edge::Media;
+use crate::endpoints::kept::Documents;
 use crate::endpoints::served::Served;
 use crate::flow::FlowControl;
 use crate::gate::{Guards, UserInfo};
@@ -38,6 +39,8 @@ pub struct Server {
     pub served: Served,
     /// Which custom resources are served.
     pub customs: Customs,
+    /// Documents of all of them.
+    pub documents: Documents,
     /// How many requests run at once.
     pub flow: FlowControl,
     /// Versions that other servers answer for.
@@ -228,7 +231,7 @@ impl Target {
     pub fn apply_schema(&self) -> api::apply::Schema<'_> {
         use api::apply::Schema;
         match &self.custom {
-            Some(custom) => Schema::CustomObject(custom.version().raw()),
+            Some(custom) => Schema::CustomObject(custom.version().shape()),
             None => self.kind.schema().map_or(Schema::Deduced, Schema::Type),
         }
     }

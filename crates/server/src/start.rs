@@ -107,6 +107,7 @@ pub async fn start(
         guards: assembled.guards,
         served,
         customs,
+        documents: crate::endpoints::kept::Documents::default(),
         flow: FlowControl::default(),
         aggregator: Aggregator::new(pki.clone()),
         config,

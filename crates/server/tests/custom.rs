@@ -295,3 +295,45 @@ async fn definitions_appear_in_documents_and_go() {
     assert!(get("/openapi/v3/apis/example.com/v1").await.is_none());
     stop.cancel();
 }
+
+#[tokio::test]
+async fn a_name_is_given_to_one_and_then_to_the_next() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let mut watch = client.watch(&DEFINITIONS, "", &ListOptions::all()).await.expect("a watch");
+    let versions = json!([version("v1", true, &spec())]);
+    let all: Vec<Object> =
+        (0..6).map(|i| definition(&format!("widgets{i}"), "Widget", &versions)).collect();
+    let created = all.iter().map(async |d| client.create::<Object>(&DEFINITIONS, "", d).await);
+    futures_util::future::try_join_all(created).await.expect("created");
+
+    // Each that is served goes; then the next one's turn has come.
+    let mut gone = std::collections::BTreeSet::new();
+    while gone.len() < all.len() {
+        let mut next = String::new();
+        let looking = async {
+            loop {
+                let event = watch.next_event().await.expect("an event").expect("decodes");
+                let (WatchEvent::Added(bytes) | WatchEvent::Modified(bytes)) = event else {
+                    continue;
+                };
+                let object: Value = serde_json::from_slice(&bytes).expect("JSON");
+                next = object["metadata"]["name"].as_str().expect("a name").to_owned();
+                if has(&object, "Established", "True") && !gone.contains(&next) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looking).await.expect("in time");
+        let list =
+            client.list::<Object>(&DEFINITIONS, "", &ListOptions::all()).await.expect("a list");
+        let served = list.items.iter().map(|object| Value::Object(object.0.clone()));
+        let served = served.filter(|object| has(object, "Established", "True"));
+        assert!(served.count() <= 1, "the kind is one definition's alone");
+        let options = client::DeleteOptions::default();
+        client.delete(&DEFINITIONS, "", &next, &options).await.expect("deleted");
+        gone.insert(next);
+    }
+    stop.cancel();
+}

@@ -3,6 +3,9 @@
 //!
 //! Not here: when it is looked at again, and who writes it (the server).
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::object::Object;
@@ -86,27 +89,68 @@ fn list_of(names: &Value, key: &str) -> Vec<String> {
     list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
-/// The names that the other definitions of a group have.
-struct Taken {
-    resources: Vec<String>,
-    kinds: Vec<String>,
+/// The accepted names of the definitions of a group: who has which. Several may have one, by what was
+/// stored before this was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    resources: Holders,
+    kinds: Holders,
 }
 
-impl Taken {
-    fn of<'a>(others: impl Iterator<Item = &'a Value>) -> Self {
-        let mut taken = Taken { resources: Vec::new(), kinds: Vec::new() };
-        for names in others {
-            for key in ["plural", "singular"] {
-                taken.resources.extend(names[key].as_str().map(str::to_owned));
-            }
-            taken.resources.extend(list_of(names, "shortNames"));
-            for key in ["kind", "listKind"] {
-                taken.kinds.extend(names[key].as_str().map(str::to_owned));
+type Holders = HashMap<String, BTreeSet<Arc<str>>>;
+
+/// The texts of accepted names that must be of one definition alone: of resources, of kinds.
+fn exclusive(names: &Value) -> [Vec<&str>; 2] {
+    let text = |key: &str| names.get(key).and_then(Value::as_str).filter(|name| !name.is_empty());
+    let short = names.get("shortNames").and_then(Value::as_array).into_iter().flatten();
+    let short = short.filter_map(Value::as_str).filter(|name| !name.is_empty());
+    let resources = ["plural", "singular"].into_iter().filter_map(text).chain(short);
+    [resources.collect(), ["kind", "listKind"].into_iter().filter_map(text).collect()]
+}
+
+impl Names {
+    /// A definition has these names.
+    pub fn add(&mut self, definition: &Arc<str>, accepted: &Value) {
+        let [resources, kinds] = exclusive(accepted);
+        for (all, names) in [(&mut self.resources, resources), (&mut self.kinds, kinds)] {
+            for name in names {
+                all.entry(name.to_owned()).or_default().insert(definition.clone());
             }
         }
-        taken.resources.retain(|n| !n.is_empty());
-        taken.kinds.retain(|n| !n.is_empty());
-        taken
+    }
+
+    /// It has them no more.
+    pub fn remove(&mut self, definition: &str, accepted: &Value) {
+        let [resources, kinds] = exclusive(accepted);
+        for (all, names) in [(&mut self.resources, resources), (&mut self.kinds, kinds)] {
+            for name in names {
+                let Some(holders) = all.get_mut(name) else { continue };
+                holders.remove(definition);
+                if holders.is_empty() {
+                    all.remove(name);
+                }
+            }
+        }
+    }
+}
+
+/// The names that a definition cannot have: others have them.
+struct Taken<'a> {
+    names: &'a [&'a Names],
+    definition: &'a str,
+}
+
+impl Taken<'_> {
+    fn resource(&self, name: &str) -> bool {
+        self.names.iter().any(|names| self.by_others(&names.resources, name))
+    }
+
+    fn kind(&self, name: &str) -> bool {
+        self.names.iter().any(|names| self.by_others(&names.kinds, name))
+    }
+
+    fn by_others(&self, all: &Holders, name: &str) -> bool {
+        all.get(name).is_some_and(|holders| holders.iter().any(|h| **h != *self.definition))
     }
 }
 
@@ -114,14 +158,14 @@ fn in_use(name: &str) -> String {
     format!("{name:?} is already in use")
 }
 
-/// Brings a definition's status up to date: accepted names and conditions. `others` are the accepted
-/// names of the other definitions of its group.
-pub fn settle<'a>(object: &mut Object, others: impl Iterator<Item = &'a Value>, now: &str) {
+/// Brings a definition's status up to date: accepted names and conditions. `names` are those of the
+/// definitions of its group; its own do not count.
+pub fn settle(object: &mut Object, names: &[&Names], now: &str) {
     let wanted = object.at("spec.names").cloned().unwrap_or_default();
     let mut accepted =
         object.at("status.acceptedNames").and_then(Value::as_object).cloned().unwrap_or_default();
-    let taken = Taken::of(others);
-    let conflict = names(&wanted, &mut accepted, &taken);
+    let definition = object.name().to_owned();
+    let conflict = accept(&wanted, &mut accepted, &Taken { names, definition: &definition });
     object.map_mut("status").insert("acceptedNames".into(), accepted.into());
     match &conflict {
         None => set(object, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now),
@@ -141,16 +185,16 @@ pub fn settle<'a>(object: &mut Object, others: impl Iterator<Item = &'a Value>, 
 }
 
 /// Takes over the wanted names that are free. Returns what is in the way of the last that is not.
-fn names(
+fn accept(
     wanted: &Value,
     accepted: &mut Map<String, Value>,
-    taken: &Taken,
+    taken: &Taken<'_>,
 ) -> Option<(&'static str, String)> {
     let text = |key: &str| wanted.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut conflict = None;
-    let mut one = |key: &str, reason: &'static str, taken: &[String]| {
+    let mut one = |key: &str, reason: &'static str| {
         let name = text(key);
-        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.contains(&name) {
+        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.resource(&name) {
             conflict = Some((reason, in_use(&name)));
         } else if name.is_empty() && key != "plural" && key != "kind" {
             accepted.remove(key);
@@ -158,13 +202,13 @@ fn names(
             accepted.insert(key.to_owned(), name.into());
         }
     };
-    one("plural", "PluralConflict", &taken.resources);
-    one("singular", "SingularConflict", &taken.resources);
+    one("plural", "PluralConflict");
+    one("singular", "SingularConflict");
     let short = list_of(wanted, "shortNames");
     let had = list_of(&Value::Object(accepted.clone()), "shortNames");
     let clashes: Vec<String> = short
         .iter()
-        .filter(|name| !had.contains(name) && taken.resources.contains(name))
+        .filter(|name| !had.contains(name) && taken.resource(name))
         .map(|name| in_use(name))
         .collect();
     let mut conflict_short = None;
@@ -179,7 +223,7 @@ fn names(
     }
     let mut one = |key: &str, reason: &'static str| -> Option<(&'static str, String)> {
         let name = text(key);
-        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.kinds.contains(&name) {
+        if accepted.get(key).and_then(Value::as_str) != Some(&name) && taken.kind(&name) {
             return Some((reason, in_use(&name)));
         }
         if name.is_empty() && key == "listKind" {
@@ -255,15 +299,17 @@ mod tests {
     #[test]
     fn free_names_are_accepted() {
         let mut first = definition("widgets", "Widget");
-        settle(&mut first, [].into_iter(), "t1");
+        settle(&mut first, &[], "t1");
         assert!(is_true(&first.0, "NamesAccepted") && is_true(&first.0, "Established"));
         assert_eq!(first.at("status.acceptedNames"), first.at("spec.names"));
         let before = first.clone();
-        settle(&mut first, [].into_iter(), "t2");
+        let mut names = Names::default();
+        names.add(&"widgets".into(), first.at("status.acceptedNames").unwrap());
+        settle(&mut first, &[&names], "t2");
         assert_eq!(first, before, "nothing changes the second time");
 
         let mut second = definition("gadgets", "Widget");
-        settle(&mut second, first.at("status.acceptedNames").into_iter(), "t2");
+        settle(&mut second, &[&Names::default(), &names], "t2");
         assert_eq!(
             second.at("status.acceptedNames"),
             Some(&json!({"plural": "gadgets", "kind": ""}))
@@ -273,5 +319,9 @@ mod tests {
         assert_eq!(conditions[0]["message"], "\"WidgetList\" is already in use");
         assert_eq!(conditions[1]["reason"], "NotAccepted");
         assert!(!is_true(&second.0, "Established"));
+
+        names.remove("widgets", first.at("status.acceptedNames").unwrap());
+        settle(&mut second, &[&names], "t3");
+        assert!(is_true(&second.0, "Established"), "the names are free again");
     }
 }

@@ -61,7 +61,7 @@ pub struct Version {
 /// looked at.
 #[derive(Debug)]
 struct Form {
-    raw: Value,
+    shape: Value,
     schema: Structural,
     has_rules: bool,
 }
@@ -253,9 +253,6 @@ impl Version {
 
     /// Its schema as the definition has it; read anew, for those who need it once.
     pub fn read_raw(&self) -> Value {
-        if let Some(form) = self.form.get() {
-            return form.raw.clone();
-        }
         let mut whole: Value = serde_json::from_slice(&self.source).unwrap_or_default();
         let pointer = format!("/spec/versions/{}/schema/openAPIV3Schema", self.at);
         let found = whole.pointer_mut(&pointer).map(Value::take);
@@ -264,15 +261,22 @@ impl Version {
 
     fn form(&self) -> &Form {
         self.form.get_or_init(|| {
-            let raw = self.read_raw();
-            let schema = Structural::parse(&raw);
-            Form { has_rules: schema.has_rules(), raw, schema }
+            let mut shape = self.read_raw();
+            let schema = Structural::parse(&shape);
+            only_shape(&mut shape);
+            Form { has_rules: schema.has_rules(), shape, schema }
         })
     }
 
-    /// Its schema as the definition has it.
-    pub fn raw(&self) -> &Value {
-        &self.form().raw
+    /// Whether its schema has been read.
+    pub fn is_read(&self) -> bool {
+        self.form.get().is_some()
+    }
+
+    /// Its schema as the definition has it, as far as it tells fields, their types and who may own
+    /// them.
+    pub fn shape(&self) -> &Value {
+        &self.form().shape
     }
 
     /// Its schema.
@@ -283,6 +287,23 @@ impl Version {
     /// Whether it has CEL rules.
     pub fn has_rules(&self) -> bool {
         self.form().has_rules
+    }
+}
+
+/// Leaves of a schema what server-side apply looks at. Descriptions are most of many schemas.
+fn only_shape(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    map.retain(|key, _| {
+        matches!(key.as_str(), "type" | "default" | "properties" | "items" | "additionalProperties")
+            || key.starts_with("x-kubernetes-") && key != "x-kubernetes-validations"
+    });
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(only_shape);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(key) {
+            only_shape(inner);
+        }
     }
 }
 
@@ -357,6 +378,22 @@ mod tests {
         // The same definition makes the same rows.
         let again = Definition::read(&object, &source).unwrap();
         assert!(std::ptr::eq(again.versions[0].kind, v1.kind));
-        assert_eq!(again.versions[1].raw(), &json!({"type": "object"}));
+        assert!(!again.versions[1].is_read(), "not before it is needed");
+        assert_eq!(again.versions[1].shape(), &json!({"type": "object"}));
+        assert!(again.versions[1].is_read());
+    }
+
+    #[test]
+    fn the_shape_of_a_schema() {
+        let list = json!({"type": "array", "x-kubernetes-list-type": "map", "description": "d",
+            "items": {"type": "object", "maxProperties": 1, "properties": {
+                "description": {"type": "string", "description": "d", "default": "x"}}}});
+        let mut schema = json!({"type": "object", "properties": {"list": list},
+            "x-kubernetes-validations": [{"rule": "true"}]});
+        only_shape(&mut schema);
+        let list = json!({"type": "array", "x-kubernetes-list-type": "map",
+            "items": {"type": "object", "properties": {
+                "description": {"type": "string", "default": "x"}}}});
+        assert_eq!(schema, json!({"type": "object", "properties": {"list": list}}));
     }
 }

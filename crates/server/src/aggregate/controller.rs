@@ -11,7 +11,8 @@ use client::Client;
 use store::{Event, Watcher};
 use tokio::time::Instant;
 
-use super::{Checking, Plan, SERVICES, check, documents, register};
+use super::register::{self, Registrations};
+use super::{Checking, Plan, SERVICES, check, documents};
 use crate::server::Server;
 use crate::transport::Local;
 
@@ -31,13 +32,15 @@ impl Source {
         Self { name: name.to_owned(), watcher: None }
     }
 
-    /// Follows from now on, or no longer.
-    fn follow(&mut self, server: &Server, on: bool) {
+    /// Follows from now on, or no longer; whether events may have been missed.
+    fn follow(&mut self, server: &Server, on: bool) -> bool {
         if !on {
             self.watcher = None;
         } else if self.watcher.is_none() {
             self.watcher = Some(server.store.resource(&self.name).list_and_watch(None).1);
+            return true;
         }
+        false
     }
 
     /// What comes next; `None` where events were missed. Waits for ever where nothing is followed.
@@ -51,6 +54,14 @@ impl Source {
     }
 }
 
+/// No names: any.
+const ANY: Option<std::iter::Empty<&str>> = None;
+
+/// What events are about.
+fn names(events: &[Arc<Event>]) -> impl Iterator<Item = &str> {
+    events.iter().map(|event| &*event.entry.card.name)
+}
+
 /// Runs until the server ends.
 pub async fn run(server: Arc<Server>) {
     let client = Local::client(&server, "system:kube-aggregator", &["system:masters"]);
@@ -58,17 +69,25 @@ pub async fn run(server: Arc<Server>) {
     let mut definitions = Source::new("customresourcedefinitions.apiextensions.k8s.io");
     let mut services = Source::new("services");
     let mut slices = Source::new("endpointslices.discovery.k8s.io");
-    let mut settled = register::Settled::default();
+    let mut wanted = Registrations::new(&server);
+    // Registrations that the table does not have as they are; none: all of them.
+    let mut stale: Option<Vec<Arc<Event>>> = None;
     let mut starting = true;
     loop {
-        registrations.follow(&server, true);
-        definitions.follow(&server, true);
-        let outcome = register::settle(&server, &client, &mut settled, starting).await;
+        if registrations.follow(&server, true) {
+            wanted.changed(ANY);
+            stale = None;
+        }
+        if definitions.follow(&server, true) {
+            wanted.defined(&server, ANY);
+        }
+        let outcome = wanted.settle(&server, &client, starting).await;
         match &outcome {
             Ok(()) => starting = false,
             Err(error) => tracing::warn!(%error, "cannot write the registrations of APIs"),
         }
-        server.aggregator.rebuild(&server);
+        server.aggregator.read(&server, stale.as_ref().map(|events| names(events)));
+        stale = Some(Vec::new());
         let remotes = server.aggregator.remotes();
         services.follow(&server, !remotes.is_empty());
         slices.follow(&server, !remotes.is_empty());
@@ -88,8 +107,15 @@ pub async fn run(server: Arc<Server>) {
                 () = server.shutdown.cancelled() => return,
                 () = tokio::time::sleep_until(late), if next.is_some() => true,
                 () = server.aggregator.checked.notified() => true,
-                _ = registrations.next() => true,
-                _ = definitions.next() => true,
+                events = registrations.next() => {
+                    wanted.changed(events.as_ref().map(|events| names(events)));
+                    stale = events;
+                    true
+                }
+                events = definitions.next() => {
+                    wanted.defined(&server, events.as_ref().map(|events| names(events)));
+                    true
+                }
                 events = services.next() => concerned(&server, events, |e| &e.card.name),
                 events = slices.next() => concerned(&server, events, |e| {
                     e.card.label("kubernetes.io/service-name").unwrap_or("")
@@ -132,7 +158,7 @@ async fn look(server: Arc<Server>, client: Client, checking: Checking) {
     if good {
         documents::fetch(&server, &remote).await;
     } else {
-        documents::lost(&remote);
+        documents::lost(&server, &remote);
     }
     let entry = server.store.resource(&SERVICES.qualified()).get("", &remote.name);
     if let Some(held) = entry.and_then(|entry| entry.object().ok()) {

@@ -55,13 +55,15 @@ pub async fn fetch(server: &Server, remote: &Remote) {
         known.v2 = Some((Arc::new(part(document, &format!("{}/", remote.path()))), tag));
     }
     remote.documents.store(Arc::new(known));
+    server.aggregator.change();
 }
 
 /// A server that does not answer: what is known of it may no longer be so.
-pub fn lost(remote: &Remote) {
+pub fn lost(server: &Server, remote: &Remote) {
     let mut known = Fetched::clone(&remote.documents.load());
     known.stale = true;
     remote.documents.store(Arc::new(known));
+    server.aggregator.change();
 }
 
 /// A JSON document of a server, with its tag.

@@ -1,7 +1,7 @@
 //! Aggregation: API versions that other servers answer for, registered as `APIService` objects.
 //!
-//! The table of such versions is a snapshot, made anew by the controller when an object changes; it is
-//! empty in most clusters and then costs a request one look. Not here: the registry of the objects
+//! The table of such versions is a snapshot, made anew by the controller when one changes; it is empty
+//! in most clusters and then costs a request one look. Not here: the registry of the objects
 //! themselves, custom resources.
 
 mod check;
@@ -17,7 +17,7 @@ pub use register::initial;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use api::{Object, Resource, Value};
 use arc_swap::ArcSwap;
@@ -43,19 +43,30 @@ const KEPT: usize = 16;
 pub struct Aggregator {
     pki: Arc<Pki>,
     table: ArcSwap<Table>,
+    /// All registrations, by name.
+    read: Mutex<HashMap<String, Registration>>,
+    changes: AtomicU64,
     /// Tells the controller that a check has ended.
     checked: Notify,
 }
 
-/// All registered versions at one time.
+/// All registered versions at one time; empty where no other server has any.
 #[derive(Default)]
 struct Table {
     /// By group and version.
     remotes: HashMap<(String, String), Entry>,
     /// Of the group and of the version, for each of them, local ones too.
     priorities: HashMap<(String, String), (i64, i64)>,
-    /// Local ones that were read, by name and revision: their group and version.
-    local: HashMap<(String, u64), (String, String)>,
+}
+
+/// A registration, read.
+struct Registration {
+    /// Group and version.
+    key: (String, String),
+    /// Of the group and of the version.
+    priorities: (i64, i64),
+    /// None where the version is served here.
+    entry: Option<Entry>,
 }
 
 /// A version that another server answers for.
@@ -164,7 +175,13 @@ impl Remote {
 impl Aggregator {
     /// Knows of no other servers yet.
     pub fn new(pki: Arc<Pki>) -> Self {
-        Self { pki, table: ArcSwap::default(), checked: Notify::new() }
+        Self {
+            pki,
+            table: ArcSwap::default(),
+            read: Mutex::default(),
+            changes: AtomicU64::new(0),
+            checked: Notify::new(),
+        }
     }
 
     /// The server that answers for a path, if it is not this one, and whether it is available.
@@ -184,38 +201,73 @@ impl Aggregator {
         self.table.load().remotes.values().cloned().collect()
     }
 
-    /// Makes the table anew. Servers whose registration did not change keep what is known of them.
-    fn rebuild(&self, server: &Server) {
-        let old = self.table.load_full();
+    /// Takes over registrations as they are now; all where no names are given. Servers whose
+    /// registration did not change keep what is known of them.
+    fn read<'a>(&self, server: &Server, names: Option<impl Iterator<Item = &'a str>>) {
+        let mut read = self.read.lock();
+        let cache = server.store.resource(&SERVICES.qualified());
+        let mut changed = false;
+        match names {
+            None => {
+                let gone = std::mem::take(&mut *read);
+                for entry in cache.list(None).iter() {
+                    let name = &*entry.card.name;
+                    read.insert(name.to_owned(), Registration::read(entry, gone.get(name)));
+                }
+                changed = true;
+            }
+            Some(names) => {
+                for name in names {
+                    let old = read.remove(name);
+                    let new = cache.get("", name).map(|e| Registration::read(&e, old.as_ref()));
+                    changed |= old.is_some() || new.is_some();
+                    read.extend(new.map(|new| (name.to_owned(), new)));
+                }
+            }
+        }
+        let remote = |registration: &Registration| registration.entry.is_some();
         let mut table = Table::default();
-        for entry in server.store.resource(&SERVICES.qualified()).list(None).iter() {
-            let mark = (entry.card.name.to_string(), entry.revision);
-            if let Some(key) = old.local.get(&mark) {
-                let priorities = old.priorities.get(key).copied().unwrap_or_default();
-                table.priorities.insert(key.clone(), priorities);
-                table.local.insert(mark, key.clone());
-                continue;
+        if !changed || !read.values().any(remote) && self.table.load().remotes.is_empty() {
+            return;
+        }
+        for registration in read.values() {
+            let Registration { key, priorities, entry } = registration;
+            table.priorities.insert(key.clone(), *priorities);
+            if let Some(entry) = entry {
+                table.remotes.insert(key.clone(), entry.clone());
             }
-            let Ok(object) = entry.object() else { continue };
-            let text = |path: &str| object.text(path).unwrap_or("").to_owned();
-            let key = (text("spec.group"), text("spec.version"));
-            let number = |path: &str| object.int(path).unwrap_or(0);
-            let priorities = (number("spec.groupPriorityMinimum"), number("spec.versionPriority"));
-            table.priorities.insert(key.clone(), priorities);
-            // Nobody else answers for the registrations themselves, nor for the core group.
-            if key.0 == OWN_GROUP || key.0.is_empty() {
-                continue;
-            }
-            let Some(remote) = Remote::new(&object) else {
-                table.local.insert(mark, key);
-                continue;
-            };
-            let known = old.remotes.get(&key).filter(|known| known.remote.is(&remote));
-            let remote = known.map_or_else(|| Arc::new(remote), |known| known.remote.clone());
-            let available = check::available(&object).is_some_and(|c| c["status"] == "True");
-            table.remotes.insert(key, Entry { remote, available });
         }
         self.table.store(Arc::new(table));
+        self.change();
+    }
+
+    /// Counts what changes documents: which servers there are, and what they say.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Registration {
+    fn read(entry: &api::Entry, old: Option<&Self>) -> Self {
+        let object = entry.object().unwrap_or_default();
+        let text = |path: &str| object.text(path).unwrap_or("").to_owned();
+        let number = |path: &str| object.int(path).unwrap_or(0);
+        let key = (text("spec.group"), text("spec.version"));
+        let priorities = (number("spec.groupPriorityMinimum"), number("spec.versionPriority"));
+        // Nobody else answers for the registrations themselves, nor for the core group.
+        let remote = Remote::new(&object).filter(|_| key.0 != OWN_GROUP && !key.0.is_empty());
+        let known = old.and_then(|old| old.entry.as_ref());
+        let entry = remote.map(|remote| {
+            let known = known.filter(|known| known.remote.is(&remote));
+            let remote = known.map_or_else(|| Arc::new(remote), |known| known.remote.clone());
+            let available = check::available(&object).is_some_and(|c| c["status"] == "True");
+            Entry { remote, available }
+        });
+        Self { key, priorities, entry }
     }
 }
 

@@ -4,7 +4,7 @@
 //! long as their definitions are there. A registration without the label is somebody's own and left
 //! alone. Not here: other servers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::{ApiError, Object, Value};
 use client::{Client, DeleteOptions, Patch};
@@ -25,7 +25,7 @@ struct Wanted {
     label: &'static str,
 }
 
-fn wanted(
+fn wanted_of(
     group: &str,
     version: &str,
     (of_group, of_version): (u32, u32),
@@ -42,20 +42,9 @@ fn wanted(
 
 fn built_in(versions: &[(&str, &str)]) -> BTreeMap<String, Wanted> {
     let placed = versions.iter().filter_map(|(group, version)| {
-        Some(wanted(group, version, priority::of(group, version)?, ON_START))
+        Some(wanted_of(group, version, priority::of(group, version)?, ON_START))
     });
     placed.collect()
-}
-
-fn custom(server: &Server) -> BTreeMap<String, Wanted> {
-    let mut all = BTreeMap::new();
-    for definition in server.customs.table().definitions() {
-        for version in definition.versions.iter().filter(|version| version.served) {
-            let (name, wanted) = wanted(&definition.group, &version.name, priority::CUSTOM, ALWAYS);
-            all.insert(name, wanted);
-        }
-    }
-    all
 }
 
 fn object(name: &str, wanted: &Wanted, now: &str) -> Object {
@@ -79,47 +68,124 @@ pub fn initial(versions: &[(&str, &str)], now: &str) -> Vec<Object> {
     built_in(versions).iter().map(|(name, wanted)| object(name, wanted, now)).collect()
 }
 
-/// Registrations that are as they should be, by name: the revision that was looked at, and whether
-/// there should be one.
-#[derive(Default)]
-pub struct Settled(HashMap<String, (u64, bool)>);
+/// Which registrations there should be, and which are to be looked at.
+pub struct Registrations {
+    built_in: BTreeMap<String, Wanted>,
+    /// Those that were there for definitions, by group.
+    custom: HashMap<String, BTreeSet<String>>,
+    /// Nothing is known of any.
+    all: bool,
+    due: BTreeSet<String>,
+}
 
-/// Brings the registrations to what they should be. Looks at those alone that changed since.
-pub async fn settle(
-    server: &Server,
-    client: &Client,
-    settled: &mut Settled,
-    starting: bool,
-) -> Result<(), client::Error> {
-    let mut all = custom(server);
-    let groups = server.served.groups();
-    let versions: Vec<(&str, &str)> = groups
-        .iter()
-        .flat_map(|group| server.served.versions(group).into_iter().map(move |v| (*group, v)))
-        .collect();
-    all.extend(built_in(&versions));
-    let cache = server.store.resource(&SERVICES.qualified());
-    let mut before = std::mem::take(&mut settled.0);
-    for entry in cache.list(None).iter() {
-        let name = entry.card.name.to_string();
-        let wanted = all.remove(&name);
-        let state = (entry.revision, wanted.is_some());
-        if starting || before.remove(&name) != Some(state) {
-            one(server, client, entry, wanted.as_ref(), starting).await?;
-        }
-        settled.0.insert(name, state);
+impl Registrations {
+    /// All are to be looked at.
+    pub fn new(server: &Server) -> Self {
+        let groups = server.served.groups();
+        let versions: Vec<(&str, &str)> = groups
+            .iter()
+            .flat_map(|group| server.served.versions(group).into_iter().map(move |v| (*group, v)))
+            .collect();
+        let built_in = built_in(&versions);
+        Self { built_in, custom: HashMap::new(), all: true, due: BTreeSet::new() }
     }
-    for (name, wanted) in all {
-        if wanted.label == ALWAYS || starting {
-            let object = object(&name, &wanted, &server.clock.time());
-            ignore(client.create::<Value>(&SERVICES, "", &object).await)?;
+
+    /// These registrations changed; none given: any may have.
+    pub fn changed<'a>(&mut self, names: Option<impl Iterator<Item = &'a str>>) {
+        match names {
+            Some(names) => self.due.extend(names.map(str::to_owned)),
+            None => self.all = true,
         }
     }
-    Ok(())
+
+    /// These definitions changed; none given: any may have.
+    pub fn defined<'a>(&mut self, server: &Server, names: Option<impl Iterator<Item = &'a str>>) {
+        let Some(names) = names else {
+            self.all = true;
+            return;
+        };
+        let groups = names.filter_map(|name| Some(name.split_once('.')?.1));
+        for group in groups.collect::<BTreeSet<&str>>() {
+            let known = self.custom.remove(group).unwrap_or_default();
+            let wanted = versions(server, group);
+            // A version that was there, and is, stays as it is.
+            self.due.extend(known.symmetric_difference(&wanted).cloned());
+            if !wanted.is_empty() {
+                self.custom.insert(group.to_owned(), wanted);
+            }
+        }
+    }
+
+    /// Brings the registrations to what they should be.
+    pub async fn settle(
+        &mut self,
+        server: &Server,
+        client: &Client,
+        starting: bool,
+    ) -> Result<(), client::Error> {
+        if self.all {
+            self.look_at_all(server);
+        }
+        while let Some(name) = self.due.pop_first() {
+            if let Err(error) = self.one(server, client, &name, starting).await {
+                self.due.insert(name);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_all(&mut self, server: &Server) {
+        self.all = false;
+        self.custom.clear();
+        self.due.extend(self.built_in.keys().cloned());
+        for entry in server.store.resource(&SERVICES.qualified()).list(None).iter() {
+            self.due.insert(entry.card.name.to_string());
+        }
+        for definition in server.customs.table().definitions() {
+            if !self.custom.contains_key(&definition.group) {
+                let wanted = versions(server, &definition.group);
+                self.due.extend(wanted.iter().cloned());
+                self.custom.insert(definition.group.clone(), wanted);
+            }
+        }
+    }
+
+    async fn one(
+        &self,
+        server: &Server,
+        client: &Client,
+        name: &str,
+        starting: bool,
+    ) -> Result<(), client::Error> {
+        let (version, group) = name.split_once('.').unwrap_or((name, ""));
+        let custom = || {
+            let wanted = self.custom.get(group).is_some_and(|names| names.contains(name));
+            wanted.then(|| wanted_of(group, version, priority::CUSTOM, ALWAYS).1)
+        };
+        let custom = if self.built_in.contains_key(name) { None } else { custom() };
+        let wanted = self.built_in.get(name).or(custom.as_ref());
+        let held = server.store.resource(&SERVICES.qualified()).get("", name);
+        match (held, wanted) {
+            (Some(entry), _) => present(server, client, &entry, wanted, starting).await,
+            (None, Some(wanted)) if wanted.label == ALWAYS || starting => {
+                let object = object(name, wanted, &server.clock.time());
+                ignore(client.create::<Value>(&SERVICES, "", &object).await)
+            }
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// The registrations of a group of custom resources, by its definitions.
+fn versions(server: &Server, group: &str) -> BTreeSet<String> {
+    let table = server.customs.table();
+    let versions = table.definitions_of(group).flat_map(|definition| &definition.versions);
+    versions.filter(|v| v.served).map(|v| format!("{}.{group}", v.name)).collect()
 }
 
 /// Brings one registration to what it should be.
-async fn one(
+async fn present(
     server: &Server,
     client: &Client,
     entry: &api::Entry,

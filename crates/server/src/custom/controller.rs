@@ -2,28 +2,29 @@
 //! before it lets it go.
 //!
 //! One task follows the definitions and looks again at those that an event is about, and at those of
-//! the same group that wait for a name. Not here: which names are free (`api::crd::conditions`),
-//! serving.
+//! the same group that wait for a name; what it wrote itself is no news. Not here: which names are
+//! free (`api::crd::conditions`), serving.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use api::crd::{CLEANUP, conditions};
+use api::crd::CLEANUP;
+use api::crd::conditions::{self, Names};
 use api::{ApiError, Object, Value, kinds};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use store::EventKind;
 
-use super::{Custom, Served, Table};
+use super::{Custom, Served};
 use crate::gate::UserInfo;
 use crate::registry::delete::Options;
 use crate::registry::remove;
 use crate::registry::update::{Style, Update, update};
-use crate::registry::write::Context;
+use crate::registry::write::{Context, Outcome, Written};
 use crate::server::{Server, Target};
 
-/// Groups settled at once.
+/// Definitions settled at once.
 const WIDTH: usize = 16;
 /// Objects under deletion at once.
 const DELETIONS: usize = 64;
@@ -33,10 +34,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Follows the definitions until the server ends.
 pub async fn run(server: Arc<Server>) {
     let (snapshot, mut watcher) = server.customs.cache.list_and_watch(None);
-    let mut due: BTreeSet<String> = snapshot.iter().map(|e| e.card.name.to_string()).collect();
+    let mut due: BTreeSet<Arc<str>> = snapshot.iter().map(|e| e.card.name.clone()).collect();
     drop(snapshot);
+    // What was written here needs no second look.
+    let mut own: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut freed: HashMap<String, u64> = HashMap::new();
     loop {
-        due = work(&server, due).await;
+        due = work(&server, due, &mut own).await;
         let retry = !due.is_empty();
         tokio::select! {
             () = server.shutdown.cancelled() => return,
@@ -44,101 +48,107 @@ pub async fn run(server: Arc<Server>) {
             batch = watcher.next_batch() => match batch {
                 Ok(events) => {
                     let table = server.customs.table();
-                    for event in events.iter() {
-                        let name = &*event.entry.card.name;
+                    for event in events {
+                        let name = &event.entry.card.name;
                         let group = name.split_once('.').map_or("", |(_, group)| group);
-                        due.extend(waiting(&table, group));
-                        if event.kind != EventKind::Deleted {
-                            due.insert(name.to_owned());
+                        if let Some(known) = table.group(group) {
+                            let before = freed.insert(group.to_owned(), known.freed);
+                            if before != Some(known.freed) {
+                                due.extend(known.waiting.iter().cloned());
+                            }
+                        } else {
+                            freed.remove(group);
+                        }
+                        if event.kind == EventKind::Deleted {
+                            own.remove(name);
+                        } else if own.get(name) != Some(&event.revision) {
+                            due.insert(name.clone());
                         }
                     }
                 }
                 Err(_) => {
                     let (snapshot, fresh) = server.customs.cache.list_and_watch(None);
                     watcher = fresh;
-                    due.extend(snapshot.iter().map(|e| e.card.name.to_string()));
+                    due.extend(snapshot.iter().map(|e| e.card.name.clone()));
                 }
             },
         }
     }
 }
 
-/// The definitions of a group that do not have all their names.
-fn waiting(table: &Table, group: &str) -> Vec<String> {
-    let of_group = table.definitions.values().filter(|s| s.definition.group == group);
-    of_group.filter(|s| !s.settled).map(|s| s.definition.name.clone()).collect()
-}
-
-/// Settles definitions, those of one group one after the other. Returns those that failed.
-async fn work(server: &Arc<Server>, due: BTreeSet<String>) -> BTreeSet<String> {
+/// Settles definitions. Returns those that failed.
+async fn work(
+    server: &Arc<Server>,
+    due: BTreeSet<Arc<str>>,
+    own: &mut HashMap<Arc<str>, u64>,
+) -> BTreeSet<Arc<str>> {
     let table = server.customs.table();
-    let mut groups: BTreeMap<String, Vec<Arc<Served>>> = BTreeMap::new();
+    // Names that definitions are about to get; the table has the others.
+    let mut given: HashMap<String, Arc<Mutex<Names>>> = HashMap::new();
+    let mut work = Vec::new();
     for name in due {
-        let Some(served) = table.definitions.get(&*name) else { continue };
-        groups.entry(served.definition.group.clone()).or_default().push(served.clone());
+        let Some(served) = table.get(&name).cloned() else { continue };
+        let given = given.entry(served.definition.group.clone()).or_default().clone();
+        work.push(async move {
+            let settled = one(server, &served, &given).await;
+            (name, settled)
+        });
     }
-    let table = &table;
-    stream::iter(groups)
-        .map(|(group, due)| async move {
-            // The names in use, kept current while the group's definitions get theirs.
-            let of_group = table.definitions.values().filter(|s| s.definition.group == group);
-            let mut taken: HashMap<String, Value> =
-                of_group.map(|s| (s.definition.name.clone(), s.accepted.clone())).collect();
-            let mut failed = Vec::new();
-            for served in due {
-                let name = &served.definition.name;
-                match one(server, &served, &taken).await {
-                    Ok(Some(accepted)) => {
-                        taken.insert(name.clone(), accepted);
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, definition = %name, "a definition could not be settled");
-                        failed.push(name.clone());
-                    }
-                }
+    drop(table);
+    let mut done = stream::iter(work).buffer_unordered(WIDTH);
+    let mut failed = BTreeSet::new();
+    while let Some((name, settled)) = done.next().await {
+        match settled {
+            Ok(Some(revision)) => {
+                own.insert(name, revision);
             }
-            failed
-        })
-        .buffer_unordered(WIDTH)
-        .flat_map(stream::iter)
-        .collect()
-        .await
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, definition = %name, "a definition could not be settled");
+                failed.insert(name);
+            }
+        }
+    }
+    failed
 }
 
-/// Settles a definition; the names it has come to have.
+static NOBODYS: LazyLock<Names> = LazyLock::new(Names::default);
+
+/// Settles a definition; the revision that this leaves.
 async fn one(
     server: &Arc<Server>,
     served: &Arc<Served>,
-    taken: &HashMap<String, Value>,
-) -> Result<Option<Value>, ApiError> {
-    let name = &served.definition.name;
+    given: &Mutex<Names>,
+) -> Result<Option<u64>, ApiError> {
+    let name: Arc<str> = served.definition.name.as_str().into();
     if served.definition.terminating {
         if server.customs.emptying.lock().insert(served.definition.uid.clone()) {
             tokio::spawn(empty(server.clone(), served.clone()));
         }
         return Ok(None);
     }
-    let others = || taken.iter().filter(|(other, _)| *other != name).map(|(_, names)| names);
     let now = server.clock.time();
-    let settled = |object: &mut Object| conditions::settle(object, others(), &now);
-    let accepted = Mutex::new(None);
-    change(server, name, "status", |object| {
-        settled(object);
-        *accepted.lock() = object.at("status.acceptedNames").cloned();
+    change(server, &name, "status", |object| {
+        // A name is given to one alone, though several ask at once.
+        let mut given = given.lock();
+        server.customs.with(|table| {
+            let group = table.group(&served.definition.group);
+            let before = group.map_or(&*NOBODYS, |group| &group.names);
+            conditions::settle(object, &[before, &given], &now);
+        });
+        given.add(&name, object.at("status.acceptedNames").unwrap_or(&Value::Null));
     })
-    .await?;
-    Ok(accepted.into_inner())
+    .await
 }
 
-/// Changes a definition on behalf of the server.
+/// Changes a definition on behalf of the server; the revision that this leaves.
 async fn change(
     server: &Arc<Server>,
     name: &str,
     sub: &str,
     edit: impl Fn(&mut Object) + Send + Sync,
-) -> Result<(), ApiError> {
-    let Some(mut target) = target(server, name) else { return Ok(()) };
+) -> Result<Option<u64>, ApiError> {
+    let Some(mut target) = target(server, name) else { return Ok(None) };
     target.sub = sub.to_owned();
     let user = user();
     let mut ctx = context(server, &user);
@@ -149,8 +159,10 @@ async fn change(
     };
     let change = Update { transform: &transform, create: false, style: Style::Patch };
     match update(&mut ctx, &target, &change).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
+        Ok(Written { outcome: Outcome::Committed(entry), .. }) => Ok(Some(entry.revision)),
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -242,4 +254,5 @@ async fn emptied(server: &Arc<Server>, served: &Arc<Served>) -> Result<(), ApiEr
         object.set_meta("finalizers", if left.is_empty() { api::Value::Null } else { left.into() });
     })
     .await
+    .map(|_| ())
 }

@@ -1,29 +1,29 @@
 //! Custom resources: the rows that definitions add to the kind table, kept in step with the watch
 //! cache, and what a definition makes of its objects on their way through the registry.
 //!
-//! The built-in rows are looked up first and cost what they always did. The table of definitions is
-//! a snapshot that readers share; a reader that finds the definitions changed makes the next one, so
-//! a definition counts from the moment its write is acknowledged. Not here: what definitions mean
-//! (`api::crd`), the registry.
+//! The built-in rows are looked up first and cost what they always did. A reader that finds the
+//! definitions changed brings the table up to date, so a definition counts from the moment its write
+//! is acknowledged. Not here: what definitions mean (`api::crd`), the registry.
 
 pub mod controller;
 pub mod convert;
 mod objects;
 pub mod rules;
+mod table;
 
 pub use objects::Part;
+pub use table::Table;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use api::ApiError;
 use api::clock::Rng;
 use api::crd::{Definition, Version};
 use api::kinds::Kind;
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
-use store::{EventKind, ResourceCache, Store, Watcher};
+use store::{Event, EventKind, ResourceCache, Store, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::webhook::Caller;
@@ -105,98 +105,8 @@ impl Custom {
     }
 }
 
-type Key = (&'static str, &'static str, &'static str);
-
-/// The definitions at one revision.
-#[derive(Clone, Debug, Default)]
-pub struct Table {
-    revision: u64,
-    /// By name.
-    definitions: HashMap<Arc<str>, Arc<Served>>,
-    by_plural: HashMap<Key, Custom>,
-    /// Groups with their versions, by preference.
-    groups: HashMap<&'static str, Vec<&'static str>>,
-}
-
-impl Table {
-    /// What an event makes of the table.
-    fn apply(&mut self, name: &str, entry: Option<&api::Entry>) {
-        let old = self.definitions.remove(name);
-        let new = entry.and_then(|entry| Served::read(entry, old.as_ref())).map(Arc::new);
-        for served in old.iter().filter(|s| s.definition.established) {
-            for row in &served.definition.versions {
-                self.by_plural.remove(&(row.kind.group, row.kind.version, row.kind.plural));
-            }
-        }
-        for served in new.iter().filter(|s| s.definition.established) {
-            for (version, row) in served.definition.versions.iter().enumerate() {
-                if row.served {
-                    let custom = Custom { served: served.clone(), version };
-                    let kind = row.kind;
-                    self.by_plural.insert((kind.group, kind.version, kind.plural), custom);
-                }
-            }
-        }
-        if let Some(served) = &new {
-            self.definitions.insert(name.into(), served.clone());
-        }
-        if let Some(old) = &old
-            && new.as_ref().is_none_or(|new| !Arc::ptr_eq(&old.retired, &new.retired))
-        {
-            old.retired.cancel();
-        }
-        for served in old.iter().chain(&new) {
-            self.regroup(&served.definition);
-        }
-    }
-
-    /// Finds the versions of a definition's group anew.
-    fn regroup(&mut self, definition: &Definition) {
-        let Some(group) = definition.versions.first().map(|v| v.kind.group) else { return };
-        let mut versions: Vec<&'static str> = Vec::new();
-        let all = self.definitions.values().map(|served| &served.definition);
-        for other in all.filter(|d| d.established && d.group == group) {
-            for row in other.versions.iter().filter(|v| v.served) {
-                if !versions.contains(&row.kind.version) {
-                    versions.push(row.kind.version);
-                }
-            }
-        }
-        versions.sort_by(|a, b| api::crd::by_priority(a, b));
-        if versions.is_empty() {
-            self.groups.remove(group);
-        } else {
-            self.groups.insert(group, versions);
-        }
-    }
-
-    /// A version of a custom resource.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Custom> {
-        self.by_plural.get(&(group, version, plural)).cloned()
-    }
-
-    /// The versions of a group, by preference.
-    pub fn versions(&self, group: &str) -> &[&'static str] {
-        self.groups.get(group).map_or(&[], Vec::as_slice)
-    }
-
-    /// The groups.
-    pub fn groups(&self) -> impl Iterator<Item = &'static str> {
-        self.groups.keys().copied()
-    }
-
-    /// All definitions.
-    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
-        self.definitions.values().map(|served| &served.definition)
-    }
-
-    /// The revision of the last change.
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
 impl Served {
+    /// `old`: the same definition, or another of its name, as it was.
     fn read(entry: &api::Entry, old: Option<&Arc<Served>>) -> Option<Self> {
         let object = entry.object().ok()?;
         let mut definition = Definition::read(&object, &entry.json)?;
@@ -220,8 +130,9 @@ impl Served {
 /// The definitions of a server.
 pub struct Customs {
     cache: Arc<ResourceCache>,
-    table: ArcSwap<Table>,
-    /// Changes that the table does not have yet; held by who makes the next.
+    /// Changed in place where no reader holds it.
+    table: RwLock<Arc<Table>>,
+    /// Changes that the table does not have yet; held by who brings it up to date.
     changes: Mutex<Watcher>,
     /// Converts between versions.
     webhooks: Caller,
@@ -238,7 +149,7 @@ impl Customs {
         Self {
             webhooks,
             cache,
-            table: ArcSwap::from_pointee(table),
+            table: RwLock::new(Arc::new(table)),
             changes: Mutex::new(changes),
             emptying: Mutex::default(),
         }
@@ -247,51 +158,75 @@ impl Customs {
     fn read(cache: &Arc<ResourceCache>) -> (Table, Watcher) {
         let revision = cache.last_revision();
         let (snapshot, changes) = cache.list_and_watch(None);
-        let mut table = Table { revision, ..Table::default() };
+        let mut table = Table::default();
         for entry in snapshot.iter() {
-            table.apply(&entry.card.name, Some(entry));
+            let served = Served::read(entry, None).map(Arc::new);
+            table.apply(&entry.card.name, served);
         }
+        table.end(revision);
         (table, changes)
     }
 
-    /// The definitions as they are now.
-    pub fn table(&self) -> Arc<Table> {
-        let table = self.table.load();
-        if table.revision == self.cache.last_revision() {
-            return table.clone();
+    /// Looks into the definitions as they are now.
+    fn with<R>(&self, look: impl FnOnce(&Arc<Table>) -> R) -> R {
+        let table = self.table.read();
+        if table.revision() == self.cache.last_revision() {
+            return look(&table);
         }
         drop(table);
+        self.catch_up();
+        look(&self.table.read())
+    }
+
+    /// Brings the table up to date.
+    fn catch_up(&self) {
         let mut changes = self.changes.lock();
-        let before = self.table.load_full();
         // Events up to this revision, or later ones, are there to be taken.
         let revision = self.cache.last_revision();
-        if before.revision == revision {
-            return before;
+        if self.table.read().revision() == revision {
+            return;
         }
-        let mut next = Table::clone(&before);
+        // Of a definition that changed more than once only the last state was ever seen.
+        let mut last = BTreeMap::new();
         loop {
             match changes.try_next() {
                 Ok(events) if events.is_empty() => break,
                 Ok(events) => {
-                    for event in &events {
-                        let entry = (event.kind != EventKind::Deleted).then_some(&*event.entry);
-                        next.apply(&event.entry.card.name, entry);
-                    }
+                    last.extend(events.into_iter().map(|e| (e.entry.card.name.clone(), e)));
                 }
                 Err(_) => {
                     let (fresh, watcher) = Self::read(&self.cache);
-                    for old in before.definitions.values() {
-                        old.retired.cancel();
-                    }
-                    (next, *changes) = (fresh, watcher);
-                    break;
+                    *changes = watcher;
+                    let before = std::mem::replace(&mut *self.table.write(), Arc::new(fresh));
+                    before.retire();
+                    return;
                 }
             }
         }
-        next.revision = revision;
-        let next = Arc::new(next);
-        self.table.store(next.clone());
-        next
+        // Reading takes its time: nobody waits for it but who needs it.
+        let read = |(name, event): (Arc<str>, Arc<Event>)| {
+            let old = self.table.read().get(&name).cloned();
+            let there = event.kind != EventKind::Deleted;
+            let new = there.then(|| Served::read(&event.entry, old.as_ref())).flatten();
+            (name, new.map(Arc::new))
+        };
+        let new: Vec<_> = last.into_iter().map(read).collect();
+        let mut guard = self.table.write();
+        let table = Arc::make_mut(&mut *guard);
+        for (name, served) in new {
+            table.apply(&name, served);
+        }
+        table.end(revision);
+    }
+
+    /// The definitions as they are now. Who keeps this for long makes the next change copy it.
+    pub fn table(&self) -> Arc<Table> {
+        self.with(Arc::clone)
+    }
+
+    /// The revision of the last change of a definition.
+    pub fn revision(&self) -> u64 {
+        self.cache.last_revision()
     }
 
     /// A version of a custom resource, as it is served now.
@@ -299,6 +234,9 @@ impl Customs {
         if group.is_empty() {
             return None;
         }
-        self.table().find(group, version, plural)
+        self.with(|table| table.find(group, version, plural))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,25 +2,64 @@
 //!
 //! Not here: the documents' contents (`api::discovery`).
 
+use std::sync::LazyLock;
+
 use api::discovery::{self, Group};
 use api::{ApiError, Value};
 use http::{HeaderValue, StatusCode, header};
+use prometheus::{IntCounter, register_int_counter};
 
+use super::kept::{Document, Mark};
 use crate::aggregate;
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Media, accept};
 use crate::server::{Request, Server};
 
-fn groups(server: &Server) -> Vec<Group> {
+/// Times that the aggregated form was made, by upstream's name.
+static MADE: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    register_int_counter!(
+        "aggregator_discovery_aggregation_count_total",
+        "Counter of number of times discovery was aggregated"
+    )
+    .ok()
+});
+
+/// What is wanted of custom resources.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted<'a> {
+    /// Of all groups their versions alone.
+    Versions,
+    /// All of one group.
+    Group(&'a str),
+    /// All of it.
+    All,
+}
+
+fn groups(server: &Server, wanted: Wanted<'_>) -> Vec<Group> {
+    let one = match wanted {
+        Wanted::Group(name) => Some(name),
+        Wanted::Versions | Wanted::All => None,
+    };
     let serves = |kind: &api::kinds::Kind| {
-        server.served.find(kind.group, kind.version, kind.plural).is_some()
+        one.is_none_or(|name| kind.group == name)
+            && server.served.find(kind.group, kind.version, kind.plural).is_some()
     };
     let mut groups = discovery::builtin(serves);
     let table = server.customs.table();
-    for group in api::crd::documents::groups(table.definitions()) {
-        // A built-in group has no room for definitions.
-        if !groups.iter().any(|g| g.name == group.name) {
-            groups.push(group);
+    // A built-in group has no room for definitions.
+    let room = |name: &str| !server.served.has_group(name);
+    match wanted {
+        Wanted::Versions => groups.extend(table.groups().filter(|name| room(name)).map(|name| {
+            let version = |v: &&str| (*v).to_owned();
+            Group::bare(name, table.versions(name).iter().map(version))
+        })),
+        Wanted::Group(name) if room(name) => {
+            groups.extend(api::crd::documents::groups(table.definitions_of(name)));
+        }
+        Wanted::Group(_) => {}
+        Wanted::All => {
+            let all = api::crd::documents::groups(table.definitions());
+            groups.extend(all.into_iter().filter(|group| room(&group.name)));
         }
     }
     aggregate::merge(server, groups)
@@ -29,28 +68,22 @@ fn groups(server: &Server) -> Vec<Group> {
 /// Serves a discovery document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let all = groups(server);
-    let document = match parts.as_slice() {
-        ["api"] | ["apis"] => return Some(root(request, &all, parts[0] == "api", server)),
-        ["api", version] => {
-            let group = all.iter().find(|g| g.name.is_empty())?;
-            let version = group.versions.iter().find(|v| v.version == *version);
-            match version {
-                Some(version) => discovery::resource_list("", version),
-                None => return Some(respond::error(&respond::no_resource(), request.media)),
-            }
-        }
-        ["apis", name] => discovery::group(all.iter().find(|g| g.name == *name)?),
-        ["apis", name, version] => {
-            let group = all.iter().find(|g| g.name == *name)?;
-            match group.versions.iter().find(|v| v.version == *version) {
-                Some(version) => discovery::resource_list(&group.name, version),
-                None => return Some(respond::error(&respond::no_resource(), request.media)),
-            }
-        }
+    let (name, version) = match parts.as_slice() {
+        ["api"] | ["apis"] => return Some(root(request, parts[0] == "api", server)),
+        ["api", version] => ("", Some(*version)),
+        ["apis", name] => (*name, None),
+        ["apis", name, version] => (*name, Some(*version)),
         _ => return None,
     };
-    Some(negotiated(request, &document))
+    let all = groups(server, Wanted::Group(name));
+    let group = all.iter().find(|g| g.name == name)?;
+    let Some(version) = version else {
+        return Some(negotiated(request, &discovery::group(group)));
+    };
+    match group.versions.iter().find(|v| v.version == version) {
+        Some(version) => Some(negotiated(request, &discovery::resource_list(&group.name, version))),
+        None => Some(respond::error(&respond::no_resource(), request.media)),
+    }
 }
 
 /// Whether a path has a discovery document.
@@ -110,20 +143,23 @@ fn wants_aggregated(accept: &str) -> Option<(&'static str, &'static str)> {
     None
 }
 
-fn root(request: &Request, all: &[Group], core: bool, server: &Server) -> Reply {
-    let of: Vec<Group> = all.iter().filter(|g| g.name.is_empty() == core).cloned().collect();
+fn root(request: &Request, core: bool, server: &Server) -> Reply {
     let accept = request.accept();
     if let Some((version, content_type)) = wants_aggregated(&accept) {
-        let mut document = discovery::aggregated(&of);
-        aggregate::complete(server, &mut document);
-        document["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
-        let body = crate::codec::json_line(&document);
-        return tagged(request, respond::bytes(StatusCode::OK, content_type, body.clone()), &body);
+        let document = match core {
+            true => aggregated(server, Wanted::Group(""), version),
+            false => {
+                let mark = Mark::now(server);
+                server.documents.discovery.get(mark, || aggregated(server, Wanted::All, version))
+            }
+        };
+        let reply = respond::bytes(StatusCode::OK, content_type, document.body);
+        return tagged(request, reply, &document.tag);
     }
     let document = if core {
-        discovery::api_versions(&of, &server_address(server))
+        discovery::api_versions(&groups(server, Wanted::Group("")), &server_address(server))
     } else {
-        discovery::group_list(&of)
+        discovery::group_list(&groups(server, Wanted::Versions))
     };
     let mut reply = match accept::negotiate(&accept, false, true) {
         Ok(form) => respond::value(StatusCode::OK, form.media, &document),
@@ -145,11 +181,25 @@ fn server_address(server: &Server) -> String {
     std::net::SocketAddr::new(address, server.config.secure_port).to_string()
 }
 
-/// Adds the document's hash as its tag, and leaves the document out where the client has it.
-fn tagged(request: &Request, mut reply: Reply, body: &[u8]) -> Reply {
+/// The aggregated form of the core group, or of the others.
+fn aggregated(server: &Server, wanted: Wanted<'_>, version: &str) -> Document {
     use sha2::{Digest, Sha256};
-    let hash: String = Sha256::digest(body).iter().map(|b| format!("{b:02X}")).collect();
-    let tag = format!("\"{hash}\"");
+    if let (Some(made), Wanted::All) = (&*MADE, wanted) {
+        made.inc();
+    }
+    let mut of = groups(server, wanted);
+    of.retain(|group| group.name.is_empty() == (wanted != Wanted::All));
+    let mut document = discovery::aggregated(&of);
+    aggregate::complete(server, &mut document);
+    document["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
+    let body = crate::codec::json_line(&document);
+    let tag = Sha256::digest(&body).iter().map(|b| format!("{b:02X}")).collect();
+    Document { body, tag }
+}
+
+/// Adds a document's tag, and leaves the document out where the client has it.
+fn tagged(request: &Request, mut reply: Reply, tag: &str) -> Reply {
+    let tag = format!("\"{tag}\"");
     if request.header(header::IF_NONE_MATCH) == tag {
         *reply.body_mut() = client::Body::empty();
         *reply.status_mut() = StatusCode::NOT_MODIFIED;

@@ -4,6 +4,7 @@
 
 pub mod discovery;
 pub mod health;
+pub mod kept;
 pub mod openapi;
 pub mod served;
 
