@@ -34,6 +34,7 @@ mod resources;
 mod scheduling;
 mod service;
 mod shown;
+mod slices;
 mod storage;
 mod table;
 mod trust;

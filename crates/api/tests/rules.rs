@@ -46,6 +46,35 @@ const GOOD: &[(&str, &str, &str, &str)] = &[
         r#"{"spec":{"attacher":"a","nodeName":"n","source":{"persistentVolumeName":"p"}}}"#,
     ),
     ("storage.k8s.io", "v1", "volumeattributesclasses", r#"{"driverName":"D","parameters":{"a":"b"}}"#),
+    (
+        "autoscaling",
+        "v2",
+        "horizontalpodautoscalers",
+        r#"{"spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"},"maxReplicas":3}}"#,
+    ),
+    (
+        "batch",
+        "v1",
+        "jobs",
+        r#"{"spec":{"manualSelector":true,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
+            "spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}"#,
+    ),
+    ("node.k8s.io", "v1", "runtimeclasses", r#"{"handler":"h","scheduling":{"tolerations":[]}}"#),
+    ("coordination.k8s.io", "v1", "leases", r#"{"spec":{"holderIdentity":"h"}}"#),
+    (
+        "discovery.k8s.io",
+        "v1",
+        "endpointslices",
+        r#"{"addressType":"IPv6","endpoints":[{"addresses":["fd00::1"],"hints":{}}],"ports":[{"port":80}]}"#,
+    ),
+    (
+        "resource.k8s.io",
+        "v1",
+        "resourceslices",
+        r#"{"spec":{"driver":"d.example.com","nodeName":"n","pool":{"name":"p","generation":1,"resourceSliceCount":1},
+            "devices":[{"name":"a","allowMultipleAllocations":true,"attributes":{"x":{"int":1}},
+            "capacity":{"memory":{"value":"8Gi"}}}]}}"#,
+    ),
 ];
 
 /// Kind, path, value, and the faults as `field: message`.
@@ -200,6 +229,52 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
         "spec.source.persistentVolumeName: Invalid value: \"A\": *",
     ]),
     ("volumeattributesclasses", "driverName", r#""a b""#, &["driverName: Invalid value: \"a b\": *"]),
+    // Who else is counted: scaling, jobs, slices.
+    ("horizontalpodautoscalers", "spec.scaleTargetRef.apiVersion", r#""v1""#, &[
+        "spec.scaleTargetRef.apiVersion: Invalid value: \"v1\": apiVersion must specify API group",
+    ]),
+    ("~horizontalpodautoscalers", "spec.minReplicas", "0", &[
+        "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+        "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
+    ]),
+    ("horizontalpodautoscalers", "spec.metrics", r#"[{"type":"ContainerResource","containerResource":{"name":"x y","container":"c",
+        "target":{"type":"Utilization","averageUtilization":5}}}]"#, &[
+        "spec.metrics[0].containerResource.name: Invalid value: \"x y\": name part must consist*",
+        "spec.metrics[0].containerResource.name: Invalid value: \"x y\": must be a standard resource for containers",
+    ]),
+    ("~jobs", "spec.template.spec.nodeSelector", r#"{"a":"b"}"#, &["spec.template: Invalid value:*"]),
+    ("runtimeclasses", "scheduling.tolerations", r#"[{"operator":"Exists","value":"v"}]"#, &[
+        "scheduling.tolerations[0].operator: Invalid value: \"v\": value must be empty when `operator` is 'Exists'",
+    ]),
+    ("leases", "spec.holderIdentity", r#""""#, &[]),
+    ("leases", "spec.strategy", r#""no/such""#, &[]),
+    ("endpointslices", "endpoints.0.addresses", r#"["FD00::1"]"#, &[
+        "endpoints[0].addresses[0]: Invalid value: \"FD00::1\": must be in canonical form (\"fd00::1\")",
+    ]),
+    ("endpointslices", "endpoints.0.addresses", r#"["10.0.0.1"]"#, &[
+        "endpoints[0].addresses: Invalid value: \"10.0.0.1\": must be an IPv6 address",
+    ]),
+    ("endpointslices", "endpoints.0.hints", r#"{"forNodes":[{"name":"A b"},{"name":"n"}]}"#, &[
+        "endpoints[0].hints.forNodes[0].name: Invalid value: \"A b\": a lowercase RFC 1123 subdomain*",
+    ]),
+    ("~endpointslices", "addressType", r#""IPv4""#, &["addressType: Invalid value: \"IPv4\": field is immutable"]),
+    ("resourceslices", "spec.devices.0.capacity.memory.requestPolicy", r#"{"default":"3Gi","validValues":["2Gi","1Gi"]}"#, &[
+        "spec.devices[0].capacity[memory].requestPolicy.validValues[1]: Invalid value: \"1Gi\": values must be sorted in ascending order",
+        "spec.devices[0].capacity[memory].requestPolicy.validValues: Invalid value: \"3Gi\": default value is not valid according to the requestPolicy",
+    ]),
+    ("resourceslices", "spec.devices.0.capacity.memory.requestPolicy", r#"{"default":"3Gi","validRange":{"min":"2Gi","max":"9Gi","step":"2Gi"}}"#, &[
+        "spec.devices[0].capacity[memory].requestPolicy.validRange.max: Invalid value: \"9Gi\": max is larger than capacity value: 8Gi",
+        "spec.devices[0].capacity[memory].requestPolicy.validRange.step: Invalid value: \"3Gi\": value is not a multiple of a given step (2Gi) from (2Gi)",
+        "spec.devices[0].capacity[memory].requestPolicy.validRange.step: Invalid value: \"9Gi\": value is not a multiple of a given step (2Gi) from (2Gi)",
+    ]),
+    ("resourceslices", "spec.devices.0.allowMultipleAllocations", "false", &[]),
+    ("resourceslices", "spec.devices.0.bindingConditions", r#"["a","a"]"#, &[
+        "spec.devices[0].bindingConditions[1]: Duplicate value: \"a\"",
+        "spec.devices[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions",
+    ]),
+    ("~resourceslices", "spec.driver", r#""e.example.com""#, &[
+        "spec.driver: Invalid value: \"e.example.com\": field is immutable",
+    ]),
 ];
 
 /// Puts a value at a dotted path; nothing where it is null.

@@ -299,8 +299,8 @@ pub(super) fn stamp_conditions(new: &mut Object, old: Option<&Object>, now: &str
     }
 }
 
-/// Coordinated leader election is off: its fields are dropped.
-pub(super) fn lease_create(object: &mut Object) {
+/// Leases have no strategy: coordinated leader election is off by default.
+pub(super) fn lease(object: &mut Object) {
     let spec = object.map_mut("spec");
     spec.remove("strategy");
     spec.remove("preferredHolder");

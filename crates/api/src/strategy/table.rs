@@ -60,7 +60,7 @@ pub(super) static ROWS: &[Strategy] = &[
     row(CERTS, "CertificateSigningRequest").status().on_create(fields::csr_create).on_update(fields::csr_update).on_status(fields::csr_status),
     row(CERTS, "ClusterTrustBundle").conditional(),
     row(CERTS, "PodCertificateRequest").status().status_meta(Kept).conditional(),
-    row(COORDINATION, "Lease").create_on_update().conditional().on_create(fields::lease_create),
+    row(COORDINATION, "Lease").create_on_update().conditional().on_create(fields::lease).on_update(|new, _| fields::lease(new)),
     row(COORDINATION, "LeaseCandidate").create_on_update().conditional(),
     row("discovery.k8s.io", "EndpointSlice").generation(OnContentAndLabels).on_create(fields::slice_create).on_update(fields::slice_update),
     row(FLOW, "FlowSchema").status().generation(SPEC).status_meta(Kept),

@@ -1,6 +1,7 @@
 //! Horizontal pod autoscalers.
 
 use super::at::{At, Faults, NON_NEGATIVE};
+use super::resources;
 use crate::names;
 
 /// The metric sources: the type, and the field that describes it.
@@ -13,9 +14,19 @@ const SOURCES: [(&str, &str); 5] = [
 ];
 
 pub(super) fn autoscaler(root: &At<'_>, f: &mut Faults) {
+    autoscaler_with(root, None, f);
+}
+
+pub(super) fn autoscaler_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    autoscaler_with(new, Some(&old.get("spec")), f);
+}
+
+fn autoscaler_with(root: &At<'_>, old: Option<&At<'_>>, f: &mut Faults) {
     let spec = root.get("spec");
     let (min, max) = (spec.get("minReplicas"), spec.get("maxReplicas"));
-    if min.int().is_some_and(|n| n < 1) {
+    // Down to zero is a feature that is off by default; who is there may stay.
+    let least = i64::from(old.is_none_or(|old| old.get("minReplicas").int() != Some(0)));
+    if min.int().is_some_and(|n| n < least) {
         min.invalid(f, "must be greater than or equal to 1");
     }
     match max.number() {
@@ -26,7 +37,19 @@ pub(super) fn autoscaler(root: &At<'_>, f: &mut Faults) {
     if min.int().is_some_and(|n| max.number() < n) {
         max.invalid_as(f, max.number(), "must be greater than or equal to `minReplicas`");
     }
-    reference(&spec.get("scaleTargetRef"), f);
+    let target = spec.get("scaleTargetRef");
+    let kept = old.is_some_and(|old| {
+        let was = old.get("scaleTargetRef");
+        ["apiVersion", "kind"].iter().all(|field| was.get(field).value == target.get(field).value)
+    });
+    reference(&target, f);
+    let version = target.get("apiVersion");
+    if !kept && !version_fault(&version, f) {
+        let core = !version.text().contains('/');
+        if core && target.get("kind").text() != "ReplicationController" {
+            version.invalid_as(f, version.text(), "apiVersion must specify API group");
+        }
+    }
     metrics(&spec.get("metrics"), min.int() == Some(0), f);
     for direction in ["behavior.scaleUp", "behavior.scaleDown"] {
         scaling_rules(&spec.get(direction), f);
@@ -44,10 +67,15 @@ fn reference(at: &At<'_>, f: &mut Faults) {
     for field in ["kind", "name"] {
         at.get(field).need_check(f, names::path_segment);
     }
-    let version = at.get("apiVersion");
-    if version.text().matches('/').count() > 1 {
-        version.invalid(f, &format!("unexpected GroupVersion string: {}", version.text()));
+}
+
+/// Whether a version cannot be read.
+fn version_fault(at: &At<'_>, f: &mut Faults) -> bool {
+    let wrong = at.text().matches('/').count() > 1;
+    if wrong {
+        at.invalid(f, &format!("unexpected GroupVersion string: {}", at.text()));
     }
+    wrong
 }
 
 fn metrics(list: &At<'_>, to_zero: bool, f: &mut Faults) {
@@ -89,8 +117,11 @@ fn source(metric: &At<'_>, f: &mut Faults) {
 }
 
 fn described(kind: &str, at: &At<'_>, f: &mut Faults) {
-    if matches!(kind, "Resource" | "ContainerResource") && at.get("name").is_empty() {
-        at.get("name").required(f, "must specify a resource name");
+    let name = at.get("name");
+    if matches!(kind, "Resource" | "ContainerResource") && name.is_empty() {
+        name.required(f, "must specify a resource name");
+    } else if kind == "ContainerResource" {
+        resources::container_resource_name(&name, name.text(), f);
     }
     if kind == "ContainerResource" {
         let container = at.get("container");
@@ -101,7 +132,9 @@ fn described(kind: &str, at: &At<'_>, f: &mut Faults) {
         }
     }
     if kind == "Object" {
-        reference(&at.get("describedObject"), f);
+        let object = at.get("describedObject");
+        reference(&object, f);
+        version_fault(&object.get("apiVersion"), f);
     }
     let name = at.get("metric.name");
     if matches!(kind, "Object" | "External" | "Pods") {

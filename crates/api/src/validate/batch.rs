@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::at::{At, Faults, IMMUTABLE};
-use super::{common, cron, pod};
+use super::{common, cron, network, pod};
 use crate::names;
 
 pub(super) fn job(root: &At<'_>, f: &mut Faults) {
@@ -148,28 +148,10 @@ fn success_shown(at: &At<'_>, f: &mut Faults) {
 }
 
 fn managed_by(at: &At<'_>, f: &mut Faults) {
-    if !at.is_set() {
-        return;
+    if at.is_set() {
+        network::domain_path(at, f);
     }
-    let text = at.text();
-    match text.split_once('/') {
-        _ if text.is_empty() => at.required(f, ""),
-        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
-            for why in names::dns_subdomain(domain) {
-                at.invalid_as(f, domain, &why);
-            }
-            let fits = path
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b));
-            if !fits {
-                let why =
-                    names::pattern_fault("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]);
-                at.invalid_as(f, path, &why);
-            }
-        }
-        _ => at.invalid(f, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-    }
-    if text.len() > 63 {
+    if at.len() > 63 {
         at.too_long(f, 63);
     }
 }
@@ -430,26 +412,54 @@ fn template_update(spec: &At<'_>, was: &At<'_>, _new: &At<'_>, old: &At<'_>, f: 
             }
         };
         copy(&mut before, "metadata", &["annotations", "labels"]);
-        copy(&mut before, "spec", &["nodeSelector", "tolerations", "schedulingGates", "affinity"]);
+        copy(&mut before, "spec", &["nodeSelector", "tolerations", "schedulingGates"]);
+        node_affinity(&template.get("spec.affinity"), &mut before);
         for list in ["containers", "initContainers"] {
             let now = template.get("spec").get(list).value.clone();
             let before =
                 before.get_mut("spec").and_then(|s| s.get_mut(list)).and_then(Value::as_array_mut);
-            for (into, from) in
-                before.into_iter().flatten().zip(now.as_array().into_iter().flatten())
+            let same_length =
+                before.as_ref().map(|list| list.len()) == now.as_array().map(Vec::len);
+            for (into, from) in before
+                .into_iter()
+                .flatten()
+                .zip(now.as_array().into_iter().flatten())
+                .filter(|(into, from)| same_length && into.get("name") == from.get("name"))
             {
-                if into.get("name") == from.get("name") {
-                    into["resources"] = from.get("resources").cloned().unwrap_or(Value::Null);
-                }
+                into["resources"] = from.get("resources").cloned().unwrap_or(Value::Null);
             }
         }
-    }
-    if template.value != &before {
-        if suspended {
-            template.get("spec").invalid_struct(f, "PodSpec", IMMUTABLE);
-        } else {
-            template.invalid_struct(f, "PodTemplateSpec", IMMUTABLE);
+        // Of what waits, only the spec is compared.
+        let spec = template.get("spec");
+        if Some(spec.value) != before.get("spec") {
+            spec.invalid_struct(f, "PodSpec", IMMUTABLE);
         }
+    } else if template.value != &before {
+        template.invalid_struct(f, "PodTemplateSpec", IMMUTABLE);
+    }
+}
+
+/// Takes over the affinity to nodes, and no other.
+fn node_affinity(now: &At<'_>, template: &mut Value) {
+    let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let wanted = now.get("nodeAffinity");
+    if !now.is_set() && !spec.contains_key("affinity") {
+        return;
+    }
+    let Some(affinity) = spec
+        .entry("affinity")
+        .or_insert_with(|| Value::Object(serde_json::Map::new()))
+        .as_object_mut()
+    else {
+        return;
+    };
+    if wanted.is_set() {
+        affinity.insert("nodeAffinity".to_owned(), wanted.value.clone());
+    } else {
+        affinity.remove("nodeAffinity");
+    }
+    if affinity.is_empty() && !now.is_set() {
+        spec.remove("affinity");
     }
 }
 

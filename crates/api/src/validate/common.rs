@@ -164,6 +164,19 @@ pub(super) fn parse_sloppy(text: &str) -> Option<IpAddr> {
     Some(IpAddr::from(four))
 }
 
+/// An address with the length of its network, as an interface has it.
+pub(super) fn interface_address(at: &At<'_>, f: &mut Faults) {
+    let text = at.text();
+    let Some((ip, bits)) = parse_cidr(text) else {
+        let why = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        return at.invalid_as(f, text, why);
+    };
+    let canonical = format!("{ip}/{bits}");
+    if text != canonical {
+        at.invalid_as(f, text, &format!("must be in canonical form (\"{canonical}\")"));
+    }
+}
+
 /// A network: address and prefix length.
 pub(super) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = text.split_once('/')?;

@@ -4,17 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::at::{At, Faults, IMMUTABLE};
+use super::at::{At, Faults};
 use super::resources;
 use super::storage::driver_name;
-use super::{common, placement, policy};
+use super::{common, placement, policy, slices, volumes};
 use crate::names;
 
 /// The largest number of requests, constraints and configurations of a claim.
 const MOST: usize = 32;
 
 /// Every item is valid, keys differ, and there are not too many.
-fn set(
+pub(super) fn set(
     list: &At<'_>,
     most: usize,
     key: fn(&At<'_>) -> String,
@@ -22,7 +22,7 @@ fn set(
     mut rule: impl FnMut(&At<'_>, &mut Faults),
 ) {
     if list.len() > most {
-        list.too_many(f, most);
+        return list.too_many(f, most);
     }
     let mut seen = BTreeSet::new();
     for item in list.items() {
@@ -34,7 +34,16 @@ fn set(
     }
 }
 
-fn by_name(item: &At<'_>) -> String {
+/// The list, or none of it where it is too long.
+pub(super) fn up_to<'a>(list: &At<'a>, most: usize, f: &mut Faults) -> At<'a> {
+    if list.len() <= most {
+        return *list;
+    }
+    list.too_many(f, most);
+    list.with(super::at::NOTHING)
+}
+
+pub(super) fn by_name(item: &At<'_>) -> String {
     item.get("name").text().to_owned()
 }
 
@@ -60,8 +69,7 @@ pub(super) fn claim_template_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) 
 }
 
 pub(super) fn claim_template(root: &At<'_>, f: &mut Faults) {
-    common::labels(&root.get("spec.metadata.labels"), f);
-    common::annotations(&root.get("spec.metadata.annotations"), f);
+    volumes::template_meta(&root.get("spec.metadata"), f);
     device_claim(&root.get("spec.spec.devices"), f);
 }
 
@@ -78,11 +86,7 @@ fn requests_of(claim: &At<'_>) -> Requests {
 fn device_claim(claim: &At<'_>, f: &mut Faults) {
     let names = requests_of(claim);
     set(&claim.get("requests"), MOST, by_name, f, request);
-    let constraints = claim.get("constraints");
-    if constraints.len() > MOST {
-        constraints.too_many(f, MOST);
-    }
-    for constraint in constraints.items() {
+    for constraint in up_to(&claim.get("constraints"), MOST, f).items() {
         set(&constraint.get("requests"), MOST, by_itself, f, |at, f| request_ref(at, &names, f));
         let (same, distinct) =
             (constraint.get("matchAttribute"), constraint.get("distinctAttribute"));
@@ -94,11 +98,7 @@ fn device_claim(claim: &At<'_>, f: &mut Faults) {
             constraint.required(f, "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set");
         }
     }
-    let configs = claim.get("config");
-    if configs.len() > MOST {
-        configs.too_many(f, MOST);
-    }
-    for config in configs.items() {
+    for config in up_to(&claim.get("config"), MOST, f).items() {
         set(&config.get("requests"), MOST, by_itself, f, |at, f| request_ref(at, &names, f));
         configuration(&config, f);
     }
@@ -144,10 +144,7 @@ fn exact_request(at: &At<'_>, f: &mut Faults) {
 }
 
 fn selectors(list: &At<'_>, f: &mut Faults) {
-    if list.len() > 32 {
-        list.too_many(f, 32);
-    }
-    for selector in list.items() {
+    for selector in up_to(list, 32, f).items() {
         let cel = selector.get("cel");
         if cel.is_set() {
             if cel.get("expression").len() > 10 * 1024 {
@@ -196,7 +193,7 @@ fn request_ref(at: &At<'_>, requests: &Requests, f: &mut Faults) {
 }
 
 /// A domain and a C identifier; the domain may be missing where `full` is not wanted.
-fn attribute_key(at: &At<'_>, text: &str, f: &mut Faults) {
+pub(super) fn attribute_key(at: &At<'_>, text: &str, f: &mut Faults) {
     let identifier = |text: &str, f: &mut Faults| {
         if text.len() > 32 {
             at.too_long(f, 32);
@@ -266,14 +263,19 @@ pub(super) fn claim_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
         driver_name(&device.get("driver"), f);
         pool_name(&device.get("pool"), f);
         device.get("device").need_check(f, names::dns_label);
+        share_id(&device.get("shareID"), f);
         let id = device_id(device);
         if !allocated.contains(&id) {
             device.invalid_as(f, id, "must be an allocated device in the claim");
+        }
+        if device.get("conditions").len() > 8 {
+            device.get("conditions").too_many(f, 8);
         }
         policy::conditions(&device.get("conditions"), f);
         if device.get("data").is_set() {
             json_object(&device.get("data"), f);
         }
+        network_data(&device.get("networkData"), f);
     });
     if !reserved.is_empty() {
         let before = old.get("status.reservedFor");
@@ -291,20 +293,60 @@ pub(super) fn claim_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
         allocation.immutable_struct(f, &was, "AllocationResult");
     } else if allocation.is_set() {
         let names = requests_of(&new.get("spec.devices"));
-        for result in results.items() {
+        for result in up_to(&results, MOST, f).items() {
             request_ref(&result.get("request"), &names, f);
             driver_name(&result.get("driver"), f);
             pool_name(&result.get("pool"), f);
             result.get("device").need_check(f, names::dns_label);
+            slices::binding(&result, f);
+            share_id(&result.get("shareID"), f);
         }
-        for config in allocation.get("devices.config").items() {
+        for config in up_to(&allocation.get("devices.config"), 2 * MOST, f).items() {
             config.get("source").need_one_of(f, &["FromClaim", "FromClass"]);
+            set(&config.get("requests"), MOST, by_itself, f, |at, f| request_ref(at, &names, f));
             configuration(&config, f);
         }
         if allocation.get("nodeSelector").is_set() {
             placement::node_selector(&allocation.get("nodeSelector"), f);
         }
     }
+}
+
+/// A UUID in its usual form.
+fn share_id(at: &At<'_>, f: &mut Faults) {
+    if !at.is_set() {
+        return;
+    }
+    let text = at.text();
+    let bare = match text.len() {
+        45 => text.get(9..).filter(|_| text.to_lowercase().starts_with("urn:uuid:")),
+        38 => text.strip_prefix('{').and_then(|t| t.strip_suffix('}')),
+        32 | 36 => Some(text),
+        length => {
+            let why = format!("error validating uid: invalid UUID length: {length}");
+            return at.invalid(f, &why);
+        }
+    };
+    let fits = bare.is_some_and(|bare| {
+        bare.bytes().enumerate().all(|(i, b)| match (bare.len(), i) {
+            (36, 8 | 13 | 18 | 23) => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+    });
+    if !fits {
+        at.invalid(f, "error validating uid: invalid UUID format");
+    } else if text.len() != 36 || text != text.to_lowercase() {
+        at.invalid(f, "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters");
+    }
+}
+
+fn network_data(at: &At<'_>, f: &mut Faults) {
+    for (field, most) in [("interfaceName", 256), ("hardwareAddress", 128)] {
+        if at.get(field).len() > most {
+            at.get(field).too_long(f, most);
+        }
+    }
+    set(&at.get("ips"), 16, by_itself, f, common::interface_address);
 }
 
 fn device_id(at: &At<'_>) -> String {
@@ -320,7 +362,7 @@ fn device_id(at: &At<'_>) -> String {
 pub(super) fn class(root: &At<'_>, f: &mut Faults) {
     let spec = root.get("spec");
     selectors(&spec.get("selectors"), f);
-    for config in spec.get("config").items() {
+    for config in up_to(&spec.get("config"), MOST, f).items() {
         configuration(&config, f);
     }
     let name = spec.get("extendedResourceName");
@@ -329,8 +371,7 @@ pub(super) fn class(root: &At<'_>, f: &mut Faults) {
     }
 }
 
-// Slices.
-
+/// The name of a pool of devices.
 pub(super) fn pool_name(at: &At<'_>, f: &mut Faults) {
     if !at.need(f) {
         return;
@@ -343,184 +384,6 @@ pub(super) fn pool_name(at: &At<'_>, f: &mut Faults) {
             at.invalid_as(f, part, &why);
         }
     }
-}
-
-pub(super) fn slice_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    slice(new, f);
-    for field in ["pool.name", "driver", "nodeName"] {
-        let (now, was) = (new.get("spec"), old.get("spec"));
-        let (now, was) = (now.get(field), was.get(field));
-        if now.value != was.value {
-            now.invalid(f, IMMUTABLE);
-        }
-    }
-}
-
-/// Where devices are: the fields that say so.
-fn places<'a>(at: &At<'_>, fields: &[&'a str], empty: &str, f: &mut Faults) -> Vec<&'a str> {
-    let mut given = Vec::new();
-    for field in fields {
-        let one = at.get(field);
-        if !one.is_set() {
-            continue;
-        }
-        match *field {
-            "nodeName" if one.is_empty() => one.invalid(f, empty),
-            "nodeName" => {
-                one.check(f, names::dns_subdomain);
-                given.push(*field);
-            }
-            "nodeSelector" => {
-                placement::node_selector(&one, f);
-                given.push(*field);
-            }
-            _ if one.is_true() => given.push(*field),
-            _ => one.invalid(f, "must be either unset or set to true"),
-        }
-    }
-    given
-}
-
-pub(super) fn slice(root: &At<'_>, f: &mut Faults) {
-    let spec = root.get("spec");
-    driver_name(&spec.get("driver"), f);
-    let pool = spec.get("pool");
-    pool_name(&pool.get("name"), f);
-    let (count, generation) = (pool.get("resourceSliceCount"), pool.get("generation"));
-    if count.number() <= 0 {
-        count.invalid_as(f, count.number(), "must be greater than zero");
-    }
-    if generation.number() < 0 {
-        generation.invalid(f, "must be greater than or equal to zero");
-    }
-    let given = places(
-        &spec,
-        &["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"],
-        "must be either unset or set to a non-empty string",
-        f,
-    );
-    let why = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
-    match given.len() {
-        0 => spec.required(f, why),
-        1 => {}
-        _ => {
-            let shown = format!("{{`{}`}}", given.join("`, `"));
-            spec.invalid_as(f, shown, &format!("{why}, but multiple fields are set"));
-        }
-    }
-    let (devices, counters) = (spec.get("devices"), spec.get("sharedCounters"));
-    if devices.is_set() && counters.is_set() {
-        spec.invalid_as(f, "", "only one of `sharedCounters` or `devices` is allowed");
-    }
-    let heavy = |d: At<'_>| !d.get("taints").is_empty() || !d.get("consumesCounters").is_empty();
-    let most = if devices.items().any(heavy) { 64 } else { 128 };
-    let each = spec.get("perDeviceNodeSelection").is_true();
-    set(&devices, most, by_name, f, |at, f| device(at, each, f));
-    set(&counters, 8, by_name, f, |at, f| counter_set(at, "name", f));
-}
-
-fn counter_set(at: &At<'_>, name: &str, f: &mut Faults) {
-    at.get(name).need_check(f, names::dns_label);
-    let counters = at.get("counters");
-    counters.need(f);
-    for (key, entry) in counters.entries() {
-        for why in names::dns_label(key) {
-            entry.invalid_as(f, key, &why);
-        }
-    }
-}
-
-fn device(at: &At<'_>, each: bool, f: &mut Faults) {
-    at.get("name").need_check(f, names::dns_label);
-    let (attributes, capacity) = (at.get("attributes"), at.get("capacity"));
-    let total = attributes.len() + capacity.len();
-    if total > 32 {
-        at.invalid_as(f, total, "the total number of attributes and capacities must not exceed 32");
-    }
-    for (key, value) in attributes.entries() {
-        attribute_key(&value, key, f);
-        attribute(&value, f);
-    }
-    for (key, value) in capacity.entries() {
-        attribute_key(&value, key, f);
-        let policy = value.get("requestPolicy");
-        if policy.is_set() && !at.get("allowMultipleAllocations").is_true() {
-            policy.forbidden(f, "allowMultipleAllocations must be true");
-        }
-    }
-    for taint in at.get("taints").items() {
-        taint.get("key").qualified(f);
-        taint.get("value").check_if_set(f, names::label_value);
-        taint.get("effect").need_one_of(f, &["NoExecute", "NoSchedule", "None"]);
-    }
-    let by_set = |at: &At<'_>| at.get("counterSet").text().to_owned();
-    set(&at.get("consumesCounters"), 2, by_set, f, |at, f| counter_set(at, "counterSet", f));
-    let fields = ["nodeName", "nodeSelector", "allNodes"];
-    if each {
-        let given = places(at, &fields, "must not be empty", f);
-        let why = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
-        match given.len() {
-            0 => at.required(f, why),
-            1 => {}
-            _ => at.invalid_as(f, format!("{{`{}`}}", given.join("`, `")), why),
-        }
-    } else if fields.iter().any(|field| at.get(field).is_set()) {
-        at.invalid_as(f, serde_json::Value::Null, "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec");
-    }
-}
-
-/// The forms of a value: our name, and the one that upstream's messages show.
-const FORMS: [(&str, &str); 8] = [
-    ("int", "IntValue"),
-    ("bool", "BoolValue"),
-    ("string", "StringValue"),
-    ("version", "VersionValue"),
-    ("ints", "IntValues"),
-    ("bools", "BoolValues"),
-    ("strings", "StringValues"),
-    ("versions", "VersionValues"),
-];
-
-fn attribute(at: &At<'_>, f: &mut Faults) {
-    let given = FORMS.iter().filter(|form| at.get(form.0).is_set()).count();
-    text_value(&at.get("string"), f);
-    version_value(&at.get("version"), f);
-    for (field, _) in &FORMS[4..] {
-        let list = at.get(field);
-        if list.is_set() && list.is_empty() {
-            list.invalid(f, "must not be empty if specified");
-        }
-    }
-    for item in at.get("strings").items() {
-        text_value(&item, f);
-    }
-    for item in at.get("versions").items() {
-        version_value(&item, f);
-    }
-    let why = "exactly one value must be specified";
-    if given == 0 {
-        at.invalid_as(f, "", why);
-    } else if given > 1 {
-        let shown: Vec<String> = FORMS
-            .iter()
-            .map(|(field, name)| format!("\"{name}\":{}", at.get(field).value))
-            .collect();
-        let message = format!("Invalid value: {{{}}}: {why}", shown.join(","));
-        f.push(crate::Cause::new(crate::CauseReason::Invalid, at.path(), message));
-    }
-}
-
-fn text_value(at: &At<'_>, f: &mut Faults) {
-    if at.len() > 64 {
-        at.too_long(f, 64);
-    }
-}
-
-fn version_value(at: &At<'_>, f: &mut Faults) {
-    if at.is_set() && !is_semver(at.text()) {
-        at.invalid(f, "must be a string compatible with semver.org spec 2.0.0");
-    }
-    text_value(at, f);
 }
 
 /// A version as semver.org has it.

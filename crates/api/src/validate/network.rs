@@ -23,7 +23,7 @@ pub(super) fn policy(root: &At<'_>, f: &mut Faults) {
     }
     let types = spec.get("policyTypes");
     if types.len() > 2 {
-        types.invalid(f, "may not specify more than two policyTypes");
+        return types.invalid(f, "may not specify more than two policyTypes");
     }
     for kind in types.items() {
         kind.one_of(f, &["Ingress", "Egress"]);

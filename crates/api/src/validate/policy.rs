@@ -2,7 +2,7 @@
 
 use super::at::{At, Faults};
 use super::resources;
-use super::{common, pod};
+use super::{common, placement, pod};
 use crate::names;
 
 pub(super) fn budget(root: &At<'_>, f: &mut Faults) {
@@ -133,6 +133,7 @@ pub(super) fn runtime_class(root: &At<'_>, f: &mut Faults) {
         resources::resources(&overhead.with(&limits), &cx, f);
     }
     common::labels(&root.get("scheduling.nodeSelector"), f);
+    placement::tolerations(&root.get("scheduling.tolerations"), f);
     let mut seen: Vec<serde_json::Value> = Vec::new();
     for toleration in root.get("scheduling.tolerations").items() {
         let mut key = toleration.value.clone();
@@ -161,15 +162,17 @@ pub(super) fn lease(root: &At<'_>, f: &mut Faults) {
         transitions.invalid(f, "must be greater than or equal to 0");
     }
     let strategy = spec.get("strategy");
-    if !strategy.is_empty() {
-        strategy.one_of(f, &["OldestEmulationVersion"]);
+    if strategy.is_set() {
+        // Upstream's path has the field twice.
+        let shown = strategy.get("strategy");
+        let shown = shown.with(strategy.value);
+        if strategy.text().contains('/') {
+            shown.qualified(f);
+        } else {
+            shown.one_of(f, &["OldestEmulationVersion"]);
+        }
     }
     if !spec.get("preferredHolder").is_empty() && strategy.is_empty() {
-        spec.get("preferredHolder")
-            .forbidden(f, "may only be specified when `strategy` is defined");
-    }
-    let holder = spec.get("holderIdentity");
-    if holder.is_set() && holder.is_empty() {
-        holder.invalid(f, "must not be empty");
+        spec.get("preferredHolder").forbidden(f, "may only be specified if `strategy` is defined");
     }
 }

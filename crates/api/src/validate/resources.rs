@@ -61,7 +61,8 @@ pub(super) fn is_extended(name: &str) -> bool {
         && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-fn container_resource_name(at: &At<'_>, name: &str, f: &mut Faults) {
+/// The name of a resource of a container.
+pub(super) fn container_resource_name(at: &At<'_>, name: &str, f: &mut Faults) {
     resource_name(at, name, f);
     if !name.contains('/') {
         if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge(name) {

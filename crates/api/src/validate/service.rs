@@ -479,6 +479,12 @@ fn endpoint_ip(at: &At<'_>, f: &mut Faults) {
     }
 }
 
+pub(super) fn endpoints_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    if new.get("subsets").value != old.get("subsets").value {
+        endpoints(new, f);
+    }
+}
+
 pub(super) fn endpoints(root: &At<'_>, f: &mut Faults) {
     for subset in root.get("subsets").items() {
         let (ready, unready) = (subset.get("addresses"), subset.get("notReadyAddresses"));
@@ -516,51 +522,12 @@ pub(super) fn endpoints(root: &At<'_>, f: &mut Faults) {
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 
 pub(super) fn slice(root: &At<'_>, f: &mut Faults) {
-    let kind = root.get("addressType");
-    kind.need_one_of(f, ADDRESS_TYPES);
-    let endpoints = root.get("endpoints");
-    if endpoints.len() > 1000 {
-        return endpoints.too_many(f, 1000);
-    }
-    for endpoint in endpoints.items() {
-        let addresses = endpoint.get("addresses");
-        if addresses.is_empty() {
-            addresses.required(f, "must contain at least 1 address");
-        } else if addresses.len() > 100 {
-            addresses.too_many(f, 100);
-        }
-        for address in addresses.items() {
-            match kind.text() {
-                "IPv4" | "IPv6" => {
-                    let before = f.len();
-                    common::legacy_ip(&address, f);
-                    if f.len() == before {
-                        let six = is_v6(address.text());
-                        if (kind.text() == "IPv4") == six {
-                            let what = if six { "IPv4" } else { "IPv6" };
-                            addresses.invalid_as(
-                                f,
-                                address.text(),
-                                &format!("must be an {what} address"),
-                            );
-                        }
-                        endpoint_ip(&address, f);
-                    }
-                }
-                "FQDN" => fqdn(&address, f),
-                _ => {}
-            }
-        }
-        if endpoint.get("nodeName").is_set() {
-            endpoint.get("nodeName").check(f, names::dns_subdomain);
-        }
-        common::labels(&endpoint.get("deprecatedTopology"), f);
-        if endpoint.get("hostname").is_set() {
-            endpoint.get("hostname").check(f, names::dns_label);
-        }
-        hints(&endpoint.get("hints"), f);
-    }
-    let ports = root.get("ports");
+    root.get("addressType").need_one_of(f, ADDRESS_TYPES);
+    slice_ports(&root.get("ports"), f);
+    slice_endpoints(root, f);
+}
+
+fn slice_ports(ports: &At<'_>, f: &mut Faults) {
     if ports.len() > 20_000 {
         return ports.too_many(f, 20_000);
     }
@@ -574,13 +541,54 @@ pub(super) fn slice(root: &At<'_>, f: &mut Faults) {
             name.duplicate_as(f, name.text());
         }
         port.get("protocol").need_one_of(f, PROTOCOLS);
-        let number = port.get("port");
-        if number.is_set() {
-            number.range(f, 1, 65535);
-        }
         if port.get("appProtocol").is_set() {
             port.get("appProtocol").qualified(f);
         }
+    }
+}
+
+fn slice_endpoints(root: &At<'_>, f: &mut Faults) {
+    let (kind, endpoints) = (root.get("addressType"), root.get("endpoints"));
+    if endpoints.len() > 1000 {
+        return endpoints.too_many(f, 1000);
+    }
+    for endpoint in endpoints.items() {
+        let addresses = endpoint.get("addresses");
+        if addresses.is_empty() {
+            addresses.required(f, "must contain at least 1 address");
+        } else if addresses.len() > 100 {
+            addresses.too_many(f, 100);
+        }
+        for address in addresses.items() {
+            let (what, before) = (kind.text(), f.len());
+            match what {
+                "IPv4" => {
+                    common::legacy_ip(&address, f);
+                }
+                "IPv6" => common::canonical_ip(&address, f),
+                "FQDN" => fqdn(&address, f),
+                _ => {}
+            }
+            if matches!(what, "IPv4" | "IPv6") && f.len() == before {
+                if (what == "IPv6") != is_v6(address.text()) {
+                    let why = format!("must be an {what} address");
+                    addresses.invalid_as(f, address.text(), &why);
+                }
+                endpoint_ip(&address, f);
+            }
+        }
+        if endpoint.get("nodeName").is_set() {
+            endpoint.get("nodeName").check(f, names::dns_subdomain);
+        }
+        let topology = endpoint.get("deprecatedTopology");
+        if topology.len() > 16 {
+            topology.too_many(f, 16);
+        }
+        common::labels(&topology, f);
+        if endpoint.get("hostname").is_set() {
+            endpoint.get("hostname").check(f, names::dns_label);
+        }
+        hints(&endpoint.get("hints"), f);
     }
 }
 
@@ -598,11 +606,12 @@ fn fqdn(at: &At<'_>, f: &mut Faults) {
 }
 
 fn hints(at: &At<'_>, f: &mut Faults) {
-    for (list, what) in [("forZones", "zone"), ("forNodes", "node")] {
-        let _ = what;
+    let lists: [(&str, fn(&str) -> names::Faults); 2] =
+        [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
+    for (list, rule) in lists {
         let items = at.get(list);
         if items.len() > 8 {
-            items.too_many(f, 8);
+            return items.too_many(f, 8);
         }
         let mut seen = BTreeSet::new();
         for item in items.items() {
@@ -610,14 +619,17 @@ fn hints(at: &At<'_>, f: &mut Faults) {
             if !seen.insert(name.text().to_owned()) {
                 name.duplicate(f);
             }
-            for why in names::label_value(name.text()) {
-                name.invalid(f, &why);
-            }
+            name.check(f, rule);
         }
     }
 }
 
 pub(super) fn slice_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    slice(new, f);
+    new.get("addressType").need_one_of(f, ADDRESS_TYPES);
+    slice_ports(&new.get("ports"), f);
+    // What is stored already stays.
+    if new.get("endpoints").value != old.get("endpoints").value {
+        slice_endpoints(new, f);
+    }
     new.get("addressType").immutable(f, &old.get("addressType"));
 }

@@ -5,7 +5,7 @@ use super::meta::NameRule;
 use super::{
     admission, autoscaling, batch, beta, config, devices, flow, job_status, migration, network,
     node, persistent, pod, pod_status, pod_update, policy, rbac, registration, scheduling, service,
-    storage, trust, workloads,
+    slices, storage, trust, workloads,
 };
 use crate::names::{dns_label, dns_subdomain, path_segment};
 
@@ -81,7 +81,7 @@ const STORAGE: &str = "storage.k8s.io";
 #[rustfmt::skip]
 static ROWS: &[Rules] = &[
     row("", "ConfigMap", config::config_map).update(config::config_map_update),
-    row("", "Endpoints", service::endpoints).update(|new, _, f| service::endpoints(new, f)),
+    row("", "Endpoints", service::endpoints).update(service::endpoints_update),
     row("", "Event", registration::core_event).name(path_segment).update(|new, _, f| registration::core_event(new, f)),
     row("", "LimitRange", config::limit_range).update(|new, _, f| config::limit_range(new, f)),
     row("", "Namespace", config::namespace).name(dns_label).status(config::namespace_status),
@@ -115,7 +115,7 @@ static ROWS: &[Rules] = &[
     row(APPS, "StatefulSet", workloads::stateful_set).name(dns_label)
         .update(workloads::stateful_set_update).status(workloads::stateful_set_status),
     row("autoscaling", "HorizontalPodAutoscaler", autoscaling::autoscaler)
-        .update(|new, _, f| autoscaling::autoscaler(new, f)).status(autoscaling::autoscaler_status),
+        .update(autoscaling::autoscaler_update).status(autoscaling::autoscaler_status),
     row(BATCH, "CronJob", batch::cron_job).update(batch::cron_job_update),
     row(BATCH, "Job", batch::job).update(batch::job_update).status(job_status::job_status),
     row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).name(path_segment)
@@ -146,7 +146,7 @@ static ROWS: &[Rules] = &[
         .update(beta::device_taint_rule_update).status(beta::device_taint_rule_status),
     row(RESOURCE, "ResourceClaim", devices::claim).update(devices::claim_update).status(devices::claim_status),
     row(RESOURCE, "ResourceClaimTemplate", devices::claim_template).update(devices::claim_template_update),
-    row(RESOURCE, "ResourceSlice", devices::slice).update(devices::slice_update),
+    row(RESOURCE, "ResourceSlice", slices::slice).update(slices::slice_update),
     row("scheduling.k8s.io", "PriorityClass", policy::priority_class).update(policy::priority_class_update),
     row("internal.apiserver.k8s.io", "StorageVersion", migration::storage_version)
         .name(migration::storage_version_name).status(migration::storage_version_status),

@@ -159,16 +159,7 @@ fn one(field: &str, at: &At<'_>, volume: &At<'_>, pod: &str, f: &mut Faults) {
         "ephemeral" => {
             let template = at.get("volumeClaimTemplate");
             if template.is_set() {
-                let meta = template.get("metadata");
-                common::annotations(&meta.get("annotations"), f);
-                common::labels(&meta.get("labels"), f);
-                for field in NOT_IN_TEMPLATES {
-                    if !meta.get(field).is_empty() {
-                        // Upstream's path is made of Go's name.
-                        let shown = if *field == "uid" { "uID" } else { field };
-                        meta.get(shown).forbidden(f, "cannot be set");
-                    }
-                }
+                template_meta(&template.get("metadata"), f);
                 persistent::claim_spec(&template.get("spec"), f);
             } else {
                 template.required(f, "");
@@ -188,6 +179,19 @@ fn one(field: &str, at: &At<'_>, volume: &At<'_>, pod: &str, f: &mut Faults) {
             at.get("pullPolicy").need_one_of(f, &["Always", "IfNotPresent", "Never"]);
         }
         other => device(other, at, None, f),
+    }
+}
+
+/// The metadata of a claim's template.
+pub(super) fn template_meta(meta: &At<'_>, f: &mut Faults) {
+    common::annotations(&meta.get("annotations"), f);
+    common::labels(&meta.get("labels"), f);
+    for field in NOT_IN_TEMPLATES {
+        if !meta.get(field).is_empty() {
+            // Upstream's path is made of Go's name.
+            let shown = if *field == "uid" { "uID" } else { field };
+            meta.get(shown).forbidden(f, "cannot be set");
+        }
     }
 }
 
