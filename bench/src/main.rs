@@ -50,6 +50,9 @@ pub struct Args {
     /// The groups that they are spread over.
     #[arg(long, default_value_t = 50)]
     groups: usize,
+    /// With the controllers and the scheduler in the server's process.
+    #[arg(long)]
+    controllers: bool,
     /// Leave out the rows that need root and containers.
     #[arg(long)]
     no_node: bool,
@@ -68,7 +71,9 @@ fn main() -> Result<()> {
             return many_objects::run(objects, &isopod).await;
         }
         if let Some(count) = args.definitions {
-            return many_definitions::run(count, args.groups, &isopod).await;
+            let cluster = Subject::Cluster(args.isopod.clone());
+            let subject = if args.controllers { cluster } else { isopod };
+            return many_definitions::run(count, args.groups, &subject).await;
         }
         api_rows::run(&args, &isopod, &mut report).await?;
         if let (Some(server), Some(etcd)) = (&args.kube_apiserver, &args.etcd) {

@@ -19,6 +19,8 @@ const TOKEN: &str = "bench-token";
 pub enum Subject {
     /// The binary of this project.
     Isopod(PathBuf),
+    /// The same with the controllers and the scheduler in its process.
+    Cluster(PathBuf),
     /// Upstream's API server with etcd.
     Upstream(Upstream),
 }
@@ -118,6 +120,17 @@ impl Subject {
             Self::Isopod(binary) => {
                 let mut command = Command::new(binary);
                 command.args(["apiserver", "--bind-address", "127.0.0.1", "--log", "warn"]);
+                command.arg("--secure-port").arg(port.to_string());
+                command.arg("--data-dir").arg(dir.path().join("data"));
+                command.arg("--token-auth-file").arg(&tokens);
+                vec![quiet(&mut command, dir.path(), "isopod")?]
+            }
+            Self::Cluster(binary) => {
+                let mut command = Command::new(binary);
+                command.args(["server", "--bind-address", "127.0.0.1", "--log", "warn"]);
+                for part in ["node", "proxy", "dns"] {
+                    command.args(["--disable", part]);
+                }
                 command.arg("--secure-port").arg(port.to_string());
                 command.arg("--data-dir").arg(dir.path().join("data"));
                 command.arg("--token-auth-file").arg(&tokens);
