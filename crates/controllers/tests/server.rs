@@ -244,6 +244,73 @@ async fn deletions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn custom_resources_are_collected_and_go_with_their_namespace() {
+    let cluster = start().await;
+    let definitions = Resource::cluster(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+    );
+    let things = Resource::namespaced("example.com", "v1", "things", "Thing");
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+    });
+    cluster.create(&definitions, definition).await;
+    cluster
+        .until("established", &definitions, |o| {
+            let conditions = o.iter().filter_map(|o| o.at("status.conditions")?.as_array());
+            conditions.flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
+        })
+        .await;
+    let thing = |namespace: &str, name: &str, owner: Option<&Object>| {
+        let owners: Vec<Value> = owner
+            .iter()
+            .map(|owner| {
+                json!({"apiVersion": "example.com/v1", "kind": "Thing", "name": owner.name(),
+                    "uid": owner.uid(), "blockOwnerDeletion": true})
+            })
+            .collect();
+        json!({"apiVersion": "example.com/v1", "kind": "Thing",
+            "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners}})
+    };
+    for (name, propagation) in
+        [("back", Propagation::Background), ("fore", Propagation::Foreground)]
+    {
+        let owner = cluster.create(&things, thing("default", name, None)).await;
+        for i in 0..3 {
+            let part = format!("{name}-{i}");
+            let part = cluster.create(&things, thing("default", &part, Some(&owner))).await;
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": part.name(), "namespace": "default",
+                "ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Thing",
+                    "name": part.name(), "uid": part.uid()}]}});
+            cluster.create(&CONFIG_MAPS, map).await;
+        }
+        let options = DeleteOptions::new().propagation(propagation);
+        cluster.client.delete(&things, "default", name, &options).await.expect("deletes");
+        cluster.until("no things", &things, |o| o.is_empty()).await;
+        let maps = |o: &Object| o.name().starts_with(name);
+        cluster.until("no maps", &CONFIG_MAPS, |o| !o.iter().any(maps)).await;
+    }
+
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gone"}});
+    cluster.create(&NAMESPACES, namespace).await;
+    for i in 0..30 {
+        cluster.create(&things, thing("gone", &format!("thing-{i}"), None)).await;
+    }
+    cluster.create(&things, thing("default", "stays", None)).await;
+    cluster.client.delete(&NAMESPACES, "", "gone", &DeleteOptions::new()).await.expect("deletes");
+    cluster.until("no namespace", &NAMESPACES, |o| named(o, "gone").is_none()).await;
+    assert_eq!(cluster.list(&things, "").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_thousand_pods() {
     let cluster = start().await;
     cluster

@@ -15,6 +15,7 @@ use api::Resource;
 use client::{Delta, Error, Informer, ListOptions, Recorder, Requeue, WorkQueue, run_workers};
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::action::{self, Failed};
@@ -26,6 +27,8 @@ use plan::{Item, Owner};
 
 /// How often the server is asked for new resources.
 const REFRESH: Duration = Duration::from_secs(30);
+/// How soon after the definitions of custom resources changed; many may change at once.
+const SOON: Duration = Duration::from_millis(500);
 /// A resource that cannot be listed must not stop the others.
 const SYNC: Duration = Duration::from_secs(30);
 const WORKERS: usize = 20;
@@ -34,6 +37,12 @@ const ABSENT: Duration = Duration::from_secs(120);
 
 /// Resources whose objects are never collected.
 const IGNORED: &[(&str, &str)] = &[("", "events"), ("events.k8s.io", "events")];
+
+/// Resources whose objects say which resources the server has.
+const DEFINING: &[(&str, &str)] = &[
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+];
 
 /// An object as far as ownership goes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,6 +57,8 @@ struct Controller {
     recorder: Recorder,
     graph: Mutex<Graph>,
     monitors: RwLock<Monitors>,
+    /// The server may have other resources than before.
+    served: Notify,
     absent: Mutex<HashMap<String, Instant>>,
 }
 
@@ -90,6 +101,7 @@ pub async fn run(ctx: Context) {
         recorder: ctx.recorder("garbage-collector-controller"),
         graph: Mutex::default(),
         monitors: RwLock::default(),
+        served: Notify::new(),
         absent: Mutex::default(),
         ctx: ctx.clone(),
     });
@@ -114,7 +126,10 @@ pub async fn run(ctx: Context) {
     let refreshing = async {
         let mut known = Tags::default();
         loop {
-            tokio::time::sleep(REFRESH).await;
+            tokio::select! {
+                () = tokio::time::sleep(REFRESH) => {}
+                () = controller.served.notified() => tokio::time::sleep(SOON).await,
+            }
             if let Err(error) = controller.refresh(&mut known).await {
                 tracing::warn!("garbage collector: {error}");
             }
@@ -168,6 +183,9 @@ impl Controller {
     }
 
     fn observe(&self, resource: &Resource, delta: &Delta) {
+        if DEFINING.contains(&(&*resource.group, &*resource.plural)) {
+            self.served.notify_one();
+        }
         let entry = delta.latest();
         let id = Id {
             resource: resource.clone(),
