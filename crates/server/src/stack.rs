@@ -205,5 +205,25 @@ async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError
         Ok(reply) => return reply,
         Err(request) => request,
     };
+    if request.info.path.starts_with("/openapi/") {
+        return document(server, request).await;
+    }
     Ok(endpoints::serve(server, &request).unwrap_or_else(respond::not_found))
+}
+
+/// Documents that take long to make are made where nothing else waits for the thread; those of all
+/// groups, which also take memory, one after the other.
+async fn document(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
+    let turn = match request.info.path.as_str() {
+        "/openapi/v2" => server.documents.turn.clone().acquire_owned().await.ok(),
+        _ => None,
+    };
+    let making = server.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        // Kept to the end, even where the client has gone.
+        let _turn = turn;
+        endpoints::serve(&making, &request)
+    });
+    let reply = made.await.map_err(ApiError::internal)?;
+    Ok(reply.unwrap_or_else(respond::not_found))
 }

@@ -2,8 +2,11 @@
 //!
 //! Not here: what documents say.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::server::Server;
 
@@ -48,7 +51,7 @@ impl Kept {
 }
 
 /// The kept documents of a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Documents {
     /// Aggregated discovery of the named groups.
     pub discovery: Kept,
@@ -57,6 +60,19 @@ pub struct Documents {
     /// Tags of the OpenAPI document of version 2, of its JSON and its protobuf form: the documents
     /// are large and seldom asked for.
     pub v2: [Kept; 2],
+    /// Taken by who makes the OpenAPI document of version 2.
+    pub turn: Arc<Semaphore>,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            discovery: Kept::default(),
+            index: Kept::default(),
+            v2: Default::default(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 #[cfg(test)]
