@@ -175,9 +175,13 @@ fn status(kubelet: &Kubelet, old: &Map<String, Value>, images: &Value) -> Map<St
             "operatingSystem": "linux",
             "osImage": machine.os_image,
             "systemUUID": machine.system_uuid,
-            "swap": { "capacity": meminfo("SwapTotal") },
         }),
     );
+    // A machine without swap says nothing of it: a capacity of zero is not valid.
+    let swap = meminfo("SwapTotal");
+    if swap > 0 {
+        out["nodeInfo"]["swap"] = json!({ "capacity": swap });
+    }
     out
 }
 
