@@ -3,6 +3,7 @@
 //! Pure functions of bytes and objects. Not here: storage, transport, authentication, or anything
 //! that waits.
 
+pub mod address;
 pub mod apply;
 pub mod clock;
 pub mod codec;

@@ -62,6 +62,39 @@ const GOOD: &[(&str, &str, &str, &str)] = &[
     ("node.k8s.io", "v1", "runtimeclasses", r#"{"handler":"h","scheduling":{"tolerations":[]}}"#),
     ("coordination.k8s.io", "v1", "leases", r#"{"spec":{"holderIdentity":"h"}}"#),
     (
+        "admissionregistration.k8s.io",
+        "v1",
+        "mutatingadmissionpolicies",
+        r#"{"spec":{"failurePolicy":"Fail","reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[
+            {"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["pods"]}]},
+            "mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}],"matchConditions":[]}}"#,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingwebhookconfigurations",
+        r#"{"webhooks":[{"name":"a.b.c","sideEffects":"None","admissionReviewVersions":["v1"],"clientConfig":{"url":"https://h/"}}]}"#,
+    ),
+    (
+        "apps",
+        "v1",
+        "statefulsets",
+        r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"serviceName":"s","updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":1}},
+            "template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+    ),
+    (
+        "certificates.k8s.io",
+        "v1",
+        "certificatesigningrequests",
+        r#"{"spec":{"signerName":"e.com/s","usages":["client auth"],"request":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUFBPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K"}}"#,
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        "v1",
+        "flowschemas",
+        r#"{"spec":{"matchingPrecedence":5,"priorityLevelConfiguration":{"name":"l"}}}"#,
+    ),
+    (
         "discovery.k8s.io",
         "v1",
         "endpointslices",
@@ -274,6 +307,25 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ]),
     ("~resourceslices", "spec.driver", r#""e.example.com""#, &[
         "spec.driver: Invalid value: \"e.example.com\": field is immutable",
+    ]),
+    // What admission is made of; certificates; flows.
+    ("mutatingadmissionpolicies", "spec.matchConstraints.resourceRules.0.operations", r#"["CREATE","DELETE"]"#, &[
+        "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \"CONNECT\", \"CREATE\", \"UPDATE\"",
+    ]),
+    ("mutatingadmissionpolicies", "spec.mutations.0.jsonPatch.expression", r#"" ""#, &["spec.mutations[0].jsonPatch.expression: Required value"]),
+    ("validatingwebhookconfigurations", "webhooks.0.objectSelector", r#"{"matchExpressions":[{"key":"a","operator":"In","values":["-"]}]}"#, &[
+        "webhooks[0].objectSelector.matchExpressions[0].values[0]: Invalid value: \"-\": a valid label*",
+    ]),
+    ("statefulsets", "spec.updateStrategy.rollingUpdate.maxUnavailable", "0", &[]),
+    ("certificatesigningrequests", "spec.request", r#""eA==""#, &[
+        "spec.request: Invalid value: \"eA==\": PEM block type must be CERTIFICATE REQUEST",
+    ]),
+    ("certificatesigningrequests", "spec.signerName", r#""a_.com/x.Y""#, &[
+        "spec.signerName: Invalid value: \"a_.com\": validating label \"a_\": a lowercase RFC 1123 label*",
+        "spec.signerName: Invalid value: \"x.Y\": validating label \"Y\": a lowercase RFC 1123 subdomain*",
+    ]),
+    ("flowschemas", "spec.distinguisherMethod", r#"{"type":"x"}"#, &[
+        "spec.distinguisherMethod.type: Unsupported value: {\"Type\":\"x\"}: supported values: \"ByNamespace\", \"ByUser\"",
     ]),
 ];
 

@@ -299,6 +299,19 @@ pub(super) fn stamp_conditions(new: &mut Object, old: Option<&Object>, now: &str
     }
 }
 
+/// How many of a set's pods may be missing is not limited: the feature is off by default.
+pub(super) fn stateful_set(new: &mut Object, old: Option<&Object>) {
+    let path = "spec.updateStrategy.rollingUpdate.maxUnavailable";
+    if old.and_then(|old| old.at(path)).is_some_and(|had| !had.is_null()) {
+        return;
+    }
+    let rolling =
+        new.0.get_mut("spec").and_then(|s| s.pointer_mut("/updateStrategy/rollingUpdate"));
+    if let Some(rolling) = rolling.and_then(Value::as_object_mut) {
+        rolling.remove("maxUnavailable");
+    }
+}
+
 /// Leases have no strategy: coordinated leader election is off by default.
 pub(super) fn lease(object: &mut Object) {
     let spec = object.map_mut("spec");

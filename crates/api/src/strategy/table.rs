@@ -53,7 +53,8 @@ pub(super) static ROWS: &[Strategy] = &[
     row(APPS, "DaemonSet").status().generation(SPEC).on_create(fields::daemon_set_create).on_update(fields::daemon_set_update).on_status(fields::daemon_set_status),
     row(APPS, "Deployment").status().generation(On(&["spec", "metadata.annotations"])).status_meta(Labels),
     row(APPS, "ReplicaSet").status().generation(SPEC),
-    row(APPS, "StatefulSet").status().generation(SPEC),
+    row(APPS, "StatefulSet").status().generation(SPEC)
+        .on_create(|new| fields::stateful_set(new, None)).on_update(|new, old| fields::stateful_set(new, Some(old))),
     row("autoscaling", "HorizontalPodAutoscaler").status(),
     row(BATCH, "CronJob").status().generation(SPEC),
     row(BATCH, "Job").status().generation(SPEC).on_create(fields::job_create),

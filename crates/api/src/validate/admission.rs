@@ -34,15 +34,43 @@ fn checked_webhooks(root: &At<'_>, old: Option<&At<'_>>, f: &mut Faults) {
         let mut seen = BTreeSet::new();
         list.items().all(|hook| seen.insert(hook.get("name").text().to_owned()))
     });
+    let list = root.get("webhooks");
     let mut seen = BTreeSet::new();
-    for hook in root.get("webhooks").items() {
-        webhook(&hook, no_effects, f);
+    let kept = Kept {
+        effects: !no_effects,
+        values: !all_did(|hook| {
+            let mut found = Faults::new();
+            for field in SELECTORS {
+                common::label_selector(&hook.get(field), &mut found);
+            }
+            found.is_empty()
+        }),
+        conditions: old_list.as_ref().is_some_and(|old| {
+            let conditions = |at: At<'_>| at.get("matchConditions").value.clone();
+            old.len() == list.len() && old.items().map(conditions).eq(list.items().map(conditions))
+        }),
+    };
+    for hook in list.items() {
+        webhook(&hook, kept, f);
         review_versions(&hook, reviews, f);
         let name = hook.get("name");
         if unique && !name.is_empty() && !seen.insert(name.text().to_owned()) {
             name.duplicate(f);
         }
     }
+}
+
+const SELECTORS: [&str; 2] = ["namespaceSelector", "objectSelector"];
+
+/// What is let pass because the old object has it.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Side effects.
+    effects: bool,
+    /// Values in selectors that no label can have.
+    values: bool,
+    /// The match conditions, which are the same.
+    conditions: bool,
 }
 
 fn has_no_effects(hook: &At<'_>) -> bool {
@@ -53,17 +81,17 @@ fn has_known_review(hook: &At<'_>) -> bool {
     hook.get("admissionReviewVersions").items().any(|v| REVIEWS.contains(&v.text()))
 }
 
-fn webhook(hook: &At<'_>, no_effects: bool, f: &mut Faults) {
+fn webhook(hook: &At<'_>, kept: Kept, f: &mut Faults) {
     common::three_part_name(&hook.get("name"), f);
     for rule in hook.get("rules").items() {
         operations_rule(&rule, f);
     }
     hook.get("failurePolicy").one_of_if_set(f, &["Fail", "Ignore"]);
     hook.get("matchPolicy").one_of_if_set(f, &["Equivalent", "Exact"]);
-    let allowed: &[&str] = if no_effects {
-        &["None", "NoneOnDryRun"]
-    } else {
+    let allowed: &[&str] = if kept.effects {
         &["None", "NoneOnDryRun", "Some", "Unknown"]
+    } else {
+        &["None", "NoneOnDryRun"]
     };
     let effects = hook.get("sideEffects");
     if effects.is_set() {
@@ -75,8 +103,8 @@ fn webhook(hook: &At<'_>, no_effects: bool, f: &mut Faults) {
     if timeout.int().is_some_and(|t| !(1..=30).contains(&t)) {
         timeout.invalid(f, "the timeout value must be between 1 and 30 seconds");
     }
-    for field in ["namespaceSelector", "objectSelector"] {
-        common::label_selector(&hook.get(field), f);
+    for field in SELECTORS {
+        common::label_selector_with(&hook.get(field), f, kept.values);
     }
     hook.get("reinvocationPolicy").one_of_if_set(f, &["IfNeeded", "Never"]);
     let client = hook.get("clientConfig");
@@ -88,7 +116,9 @@ fn webhook(hook: &At<'_>, no_effects: bool, f: &mut Faults) {
     } else {
         webhook_service(&service, f);
     }
-    match_conditions(&hook.get("matchConditions"), f);
+    if !kept.conditions {
+        match_conditions(&hook.get("matchConditions"), f);
+    }
 }
 
 /// Where a webhook is: an address with a host and little else.
@@ -257,9 +287,26 @@ fn match_conditions(list: &At<'_>, f: &mut Faults) {
 // Policies.
 
 pub(super) fn validating_policy(root: &At<'_>, f: &mut Faults) {
+    validating_policy_with(root, false, f);
+}
+
+pub(super) fn validating_policy_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    validating_policy_with(new, same_conditions(new, old), f);
+}
+
+/// Whether two policies have the same match conditions, and read them alike.
+fn same_conditions(new: &At<'_>, old: &At<'_>) -> bool {
+    ["spec.paramKind", "spec.matchConditions"]
+        .iter()
+        .all(|field| new.get(field).value == old.get(field).value)
+}
+
+fn validating_policy_with(root: &At<'_>, kept: bool, f: &mut Faults) {
     let spec = root.get("spec");
     policy_head(&spec, f);
-    match_conditions(&spec.get("matchConditions"), f);
+    if !kept {
+        match_conditions(&spec.get("matchConditions"), f);
+    }
     variables(&spec.get("variables"), f);
     let (validations, audits) = (spec.get("validations"), spec.get("auditAnnotations"));
     if validations.is_empty() && audits.is_empty() {
@@ -279,8 +326,12 @@ pub(super) fn validating_policy(root: &At<'_>, f: &mut Faults) {
     for audit in audits.items() {
         let key = audit.get("key");
         let full = format!("{}/{}", policy_name.text(), key.text());
-        for why in names::qualified_name(&full) {
-            key.invalid_as(f, full.as_str(), &why);
+        if policy_name.is_empty() {
+            key.invalid_as(f, key.text(), "requires metadata.name be non-empty");
+        } else {
+            for why in names::qualified_name(&full) {
+                key.invalid_as(f, full.as_str(), &why);
+            }
         }
         let value = audit.get("valueExpression");
         match value.text().trim().len() {
@@ -350,7 +401,7 @@ fn param_kind(at: &At<'_>, f: &mut Faults) {
 
 fn match_resources(at: &At<'_>, f: &mut Faults) {
     at.get("matchPolicy").need_one_of(f, &["Equivalent", "Exact"]);
-    for field in ["namespaceSelector", "objectSelector"] {
+    for field in SELECTORS {
         let selector = at.get(field);
         if selector.is_set() {
             common::label_selector(&selector, f);
@@ -435,9 +486,31 @@ fn validation(at: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn mutating_policy(root: &At<'_>, f: &mut Faults) {
+    mutating_policy_with(root, false, f);
+}
+
+pub(super) fn mutating_policy_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    mutating_policy_with(new, same_conditions(new, old), f);
+}
+
+/// Nothing is left to change in what is deleted. Faults name no rule, as upstream's do.
+fn no_deletions(resources: &At<'_>, f: &mut Faults) {
+    let rules = resources.get("resourceRules");
+    for rule in rules.items() {
+        for operation in rule.get("operations").items() {
+            let shown = rules.get("operations").with(operation.value);
+            shown.one_of(f, &["*", "CONNECT", "CREATE", "UPDATE"]);
+        }
+    }
+}
+
+fn mutating_policy_with(root: &At<'_>, kept: bool, f: &mut Faults) {
     let spec = root.get("spec");
     policy_head(&spec, f);
-    match_conditions(&spec.get("matchConditions"), f);
+    no_deletions(&spec.get("matchConstraints"), f);
+    if !kept {
+        match_conditions(&spec.get("matchConditions"), f);
+    }
     variables(&spec.get("variables"), f);
     let mutations = spec.get("mutations");
     if mutations.is_empty() {
@@ -463,7 +536,7 @@ fn mutate(at: &At<'_>, f: &mut Faults) {
     if !given.is_set() {
         given.required(f, &format!("must be specified when patchType is {}", kind.text()));
     } else if given.get("expression").text().trim().is_empty() {
-        given.get("expression").required(f, "expression is not specified");
+        given.get("expression").required(f, "");
     }
     if extra.is_set() {
         extra.invalid_as(
@@ -494,7 +567,12 @@ pub(super) fn validating_binding(root: &At<'_>, f: &mut Faults) {
     }
 }
 
-pub(super) fn binding(root: &At<'_>, f: &mut Faults) {
+pub(super) fn mutating_binding(root: &At<'_>, f: &mut Faults) {
+    binding(root, f);
+    no_deletions(&root.get("spec.matchResources"), f);
+}
+
+fn binding(root: &At<'_>, f: &mut Faults) {
     let spec = root.get("spec");
     spec.get("policyName").need_check(f, names::dns_subdomain);
     let params = spec.get("paramRef");

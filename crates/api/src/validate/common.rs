@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::at::{At, Faults};
+pub(super) use crate::address::{masked, parse_cidr, parse_sloppy};
 use crate::names;
 
 /// `metadata.labels` and its like: faults name the map, not the entry.
@@ -126,12 +127,17 @@ pub(super) fn legacy_ip(at: &At<'_>, f: &mut Faults) -> Option<IpAddr> {
             if text.parse::<IpAddr>().is_err() {
                 at.invalid_as(f, text, "must not have leading 0s");
             }
-            if text.to_lowercase().starts_with("::ffff:") && text.contains('.') {
+            if is_mapped(text) {
                 at.invalid_as(f, text, "must not be an IPv4-mapped IPv6 address");
             }
             Some(ip)
         }
     }
+}
+
+/// Whether a text is an IPv6 address that stands for one of IPv4.
+fn is_mapped(text: &str) -> bool {
+    matches!(text.parse(), Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some())
 }
 
 /// An address in canonical form.
@@ -149,21 +155,6 @@ pub(super) fn canonical_ip(at: &At<'_>, f: &mut Faults) {
     }
 }
 
-/// An address, leading zeros in IPv4 allowed.
-pub(super) fn parse_sloppy(text: &str) -> Option<IpAddr> {
-    if let Ok(ip) = text.parse() {
-        return Some(ip);
-    }
-    let parts: Vec<u8> = text
-        .split('.')
-        .map(|p| {
-            (!p.is_empty() && p.bytes().all(|b| b.is_ascii_digit())).then(|| p.parse().ok())?
-        })
-        .collect::<Option<_>>()?;
-    let four: [u8; 4] = parts.try_into().ok()?;
-    Some(IpAddr::from(four))
-}
-
 /// An address with the length of its network, as an interface has it.
 pub(super) fn interface_address(at: &At<'_>, f: &mut Faults) {
     let text = at.text();
@@ -177,29 +168,6 @@ pub(super) fn interface_address(at: &At<'_>, f: &mut Faults) {
     }
 }
 
-/// A network: address and prefix length.
-pub(super) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let ip = parse_sloppy(address)?;
-    let digits = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
-    let bits: u8 = if digits { bits.parse().ok()? } else { return None };
-    (bits <= if ip.is_ipv4() { 32 } else { 128 }).then_some((ip, bits))
-}
-
-/// The network's first address.
-pub(super) fn masked(ip: IpAddr, bits: u8) -> IpAddr {
-    match ip {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-            IpAddr::from((u32::from(v4) & mask).to_be_bytes())
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-            IpAddr::from((u128::from(v6) & mask).to_be_bytes())
-        }
-    }
-}
-
 /// A network in a form that old fields take.
 pub(super) fn legacy_cidr(at: &At<'_>, f: &mut Faults) -> Option<(IpAddr, u8)> {
     let text = at.text();
@@ -210,7 +178,7 @@ pub(super) fn legacy_cidr(at: &At<'_>, f: &mut Faults) -> Option<(IpAddr, u8)> {
     let (address, length) = text.split_once('/').unwrap_or((text, ""));
     if address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0')) {
         at.invalid_as(f, text, "must not have leading 0s in IP or prefix length");
-    } else if address.to_lowercase().starts_with("::ffff:") && address.contains('.') {
+    } else if is_mapped(address) {
         at.invalid_as(f, text, "must not have an IPv4-mapped IPv6 address");
     } else if masked(ip, bits) != ip {
         at.invalid_as(f, text, "must not have bits set beyond the prefix length");

@@ -23,7 +23,11 @@ pub(super) fn flow_schema(root: &At<'_>, f: &mut Faults) {
     }
     let method = spec.get("distinguisherMethod");
     if method.is_set() {
-        method.get("type").one_of(f, &["ByNamespace", "ByUser"]);
+        let (kind, known) = (method.get("type"), ["ByNamespace", "ByUser"]);
+        if !known.contains(&kind.text()) {
+            let shown = serde_json::json!({"Type": kind.text()});
+            kind.with(&shown).unsupported(f, &known);
+        }
     }
     let level = spec.get("priorityLevelConfiguration.name");
     if level.is_empty() {

@@ -1,5 +1,8 @@
 //! Events, API services and certificate requests.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::at::{At, Faults, IMMUTABLE};
 use crate::names;
 
@@ -190,7 +193,18 @@ const USAGES: [&str; 23] = [
     "timestamping",
 ];
 
-/// A certificate signing request. The request itself is parsed by the signer's code.
+/// What is wrong with a request in PEM. Whether its signature is good is the signer's business.
+fn request_fault(text: &str) -> Option<&'static str> {
+    let bytes = STANDARD.decode(text).unwrap_or_default();
+    match pem(&String::from_utf8_lossy(&bytes)).first() {
+        Some(block) if block.name == "CERTIFICATE REQUEST" => {
+            (block.der.first() != Some(&0x30)).then_some("asn1: syntax error: sequence truncated")
+        }
+        _ => Some("PEM block type must be CERTIFICATE REQUEST"),
+    }
+}
+
+/// A certificate signing request.
 pub(super) fn signing_request(root: &At<'_>, f: &mut Faults) {
     let spec = root.get("spec");
     spec_of_request(&spec, f);
@@ -198,6 +212,10 @@ pub(super) fn signing_request(root: &At<'_>, f: &mut Faults) {
 }
 
 fn spec_of_request(spec: &At<'_>, f: &mut Faults) {
+    let request = spec.get("request");
+    if let Some(why) = request_fault(request.text()) {
+        request.invalid_as(f, request.text(), why);
+    }
     let usages = spec.get("usages");
     usages.need(f);
     for usage in usages.items() {
@@ -236,21 +254,26 @@ pub(super) fn signer_name(at: &At<'_>, f: &mut Faults) {
         );
         return;
     };
-    for why in names::dns_subdomain(domain) {
-        at.invalid_as(f, domain, &format!("validating label {}: {why}", names::quote(domain)));
+    if domain.len() > 253 {
+        at.too_long(f, 253);
     }
+    signer_part(at, domain, names::dns_label, f);
     if domain.split('.').count() < 2 {
         at.invalid_as(f, domain, "should be a domain with at least two segments separated by dots");
     }
-    if path.is_empty() {
-        at.invalid_as(f, path, &format!("validating label {}: ", names::quote(path)));
-        return;
-    }
-    for why in names::dns_subdomain(path) {
-        at.invalid_as(f, path, &format!("validating label {}: {why}", names::quote(path)));
-    }
+    signer_part(at, path, names::dns_subdomain, f);
     if text.len() > 571 {
         at.too_long(f, 571);
+    }
+}
+
+/// Labels between dots; the first bad one is told.
+fn signer_part(at: &At<'_>, part: &str, rule: fn(&str) -> names::Faults, f: &mut Faults) {
+    let bad = part.split('.').map(|label| (label, rule(label))).find(|(_, why)| !why.is_empty());
+    for (label, why) in
+        bad.into_iter().flat_map(|(label, all)| all.into_iter().map(move |why| (label, why)))
+    {
+        at.invalid_as(f, part, &format!("validating label {}: {why}", names::quote(label)));
     }
 }
 
@@ -280,8 +303,7 @@ fn conditions(list: &At<'_>, f: &mut Faults) {
 
 /// A signed certificate: PEM blocks of certificates and nothing else. What was stored stays good.
 fn certificate(at: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    use base64::Engine as _;
-    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
+    let decode = |text: &str| STANDARD.decode(text).ok();
     let Some(bytes) = decode(at.text()).filter(|b| !b.is_empty() && at.text() != old.text()) else {
         return;
     };
@@ -311,7 +333,6 @@ pub(super) struct Pem {
 
 /// The blocks of a PEM text; what is between them, or cannot be read, does not count.
 pub(super) fn pem(text: &str) -> Vec<Pem> {
-    use base64::Engine as _;
     const BEGIN: &str = "-----BEGIN ";
     let (mut blocks, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(BEGIN) {
@@ -323,7 +344,7 @@ pub(super) fn pem(text: &str) -> Vec<Pem> {
         let (headers, lines): (Vec<&str>, Vec<&str>) =
             body.lines().partition(|line| line.contains(':'));
         let packed: String = lines.concat().split_whitespace().collect();
-        let Ok(der) = base64::engine::general_purpose::STANDARD.decode(packed) else { continue };
+        let Ok(der) = STANDARD.decode(packed) else { continue };
         blocks.push(Pem { name: name.to_owned(), headers: !headers.is_empty(), der });
         rest = after;
     }

@@ -96,11 +96,12 @@ static ROWS: &[Rules] = &[
     row("", "Secret", config::secret).update(config::secret_update),
     row("", "Service", service::create).name(dns_label).update(service::update).status(service::status),
     row("", "ServiceAccount", config::anything),
-    row(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy).update(|new, _, f| admission::mutating_policy(new, f)),
-    row(ADMISSION, "MutatingAdmissionPolicyBinding", admission::binding).update(|new, _, f| admission::binding(new, f)),
+    row(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy).update(admission::mutating_policy_update),
+    row(ADMISSION, "MutatingAdmissionPolicyBinding", admission::mutating_binding)
+        .update(|new, _, f| admission::mutating_binding(new, f)),
     row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),
     row(ADMISSION, "ValidatingAdmissionPolicy", admission::validating_policy)
-        .update(|new, _, f| admission::validating_policy(new, f)).status(admission::validating_policy_status),
+        .update(admission::validating_policy_update).status(admission::validating_policy_status),
     row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::validating_binding)
         .update(|new, _, f| admission::validating_binding(new, f)),
     row(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks).update(admission::webhooks_update),

@@ -49,8 +49,19 @@ const PARTS: [&str; 10] = [
     "spec.reinvocationPolicy",
 ];
 
-/// Where a field stands among a policy's: its part, the item of the list, the field of the item.
-fn rank(field: &str) -> (usize, usize, usize) {
+/// Where a field stands: its part, the item of the list, the field of the item, and where in that.
+fn rank(field: &str) -> (usize, usize, usize, usize) {
+    if let Some((hook, rest)) = field.strip_prefix("webhooks[").and_then(|f| f.split_once(']')) {
+        let conditions = rest.strip_prefix(".matchConditions[").and_then(|r| r.split_once(']'));
+        let within = match rest {
+            _ if rest.starts_with(".matchConditions") => 1,
+            _ if rest.starts_with(".admissionReviewVersions") => 2,
+            _ => 0,
+        };
+        let step = conditions
+            .map_or(0, |(at, field)| at.parse().unwrap_or(0) * 2 + usize::from(field == ".name"));
+        return (0, hook.parse().unwrap_or(0), within, step);
+    }
     let part = PARTS.iter().position(|part| field.starts_with(part)).unwrap_or(0);
     let rest = &field[PARTS[part].len().min(field.len())..];
     let item = rest.strip_prefix('[').and_then(|r| r.split_once(']'));
@@ -63,7 +74,7 @@ fn rank(field: &str) -> (usize, usize, usize) {
         ("spec.validations", ".reason") => 3,
         _ => 0,
     };
-    (part, index, within)
+    (part, index, within, 0)
 }
 
 /// The faults of all expressions in an object of a kind.
@@ -94,8 +105,8 @@ fn webhooks(object: &Object) -> Vec<Cause> {
     for (hook, webhook) in maps(object.at("webhooks")).enumerate() {
         for (at, condition) in maps(webhook.get("matchConditions")).enumerate() {
             let field = format!("webhooks[{hook}].matchConditions[{at}].expression");
-            let source = text(condition, "expression");
-            if source.trim().is_empty() {
+            let source = text(condition, "expression").trim();
+            if source.is_empty() {
                 continue;
             }
             if let Err(why) = compile(env, source, &[Type::Bool]) {
@@ -181,6 +192,9 @@ mod tests {
             cause("spec.validations[1].message"),
             cause("spec.auditAnnotations[0].key"),
         ];
+        let order = ["timeoutSeconds", "matchConditions[0].name", "matchConditions[1].expression"];
+        let ranks = order.map(|field| rank(&format!("webhooks[3].{field}")));
+        assert!(ranks.is_sorted() && ranks[2] < rank("webhooks[3].admissionReviewVersions"));
         let kind = kind.expect("known");
         add_expression_faults(kind, &policy("x"), Some(&policy("true")), &mut faults);
         let fields: Vec<&str> = faults.iter().map(|f| f.field.as_str()).collect();

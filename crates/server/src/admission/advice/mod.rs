@@ -3,7 +3,11 @@
 //!
 //! Not here: deprecated versions, unknown fields (`registry`).
 
+mod addresses;
+mod keys;
+mod objects;
 mod pods;
+mod volumes;
 
 use std::fmt;
 
@@ -17,30 +21,28 @@ use crate::gate::{Admission, Operation, Write};
 /// The giver of advice.
 pub struct Advice;
 
-/// Workloads: group, plural, where the pod template is, whether pods are named after the object.
-const TEMPLATES: [(&str, &str, &str, bool); 8] = [
-    ("", "replicationcontrollers", "spec.template", true),
-    ("", "podtemplates", "template", false),
-    ("apps", "replicasets", "spec.template", true),
-    ("apps", "deployments", "spec.template", true),
-    ("apps", "statefulsets", "spec.template", false),
-    ("apps", "daemonsets", "spec.template", false),
-    ("batch", "jobs", "spec.template", true),
-    ("batch", "cronjobs", "spec.jobTemplate.spec.template", false),
-];
+/// When an update of a workload is advised about.
+#[derive(Clone, Copy, PartialEq)]
+enum Anew {
+    /// The generation is another.
+    Generation,
+    /// The template is another.
+    Template,
+    /// The generation is another; upstream looks at the old template then.
+    Behind,
+}
 
-type Advise = fn(&Object, &mut Vec<String>);
-
-/// Other kinds.
-const KINDS: [(&str, &str, Advise); 8] = [
-    ("", "services", service),
-    ("", "serviceaccounts", service_account),
-    ("", "persistentvolumes", volume),
-    ("", "persistentvolumeclaims", claim),
-    ("networking.k8s.io", "ingresses", ingress),
-    ("discovery.k8s.io", "endpointslices", slice),
-    ("storage.k8s.io", "csidrivers", driver),
-    ("node.k8s.io", "runtimeclasses", runtime_class),
+/// Workloads: group, plural, where the pod template is, whether pods are named after the object,
+/// when they are looked at again.
+const TEMPLATES: [(&str, &str, &str, bool, Anew); 8] = [
+    ("", "replicationcontrollers", "spec.template", true, Anew::Behind),
+    ("", "podtemplates", "template", false, Anew::Generation),
+    ("apps", "replicasets", "spec.template", true, Anew::Generation),
+    ("apps", "deployments", "spec.template", true, Anew::Generation),
+    ("apps", "statefulsets", "spec.template", false, Anew::Generation),
+    ("apps", "daemonsets", "spec.template", false, Anew::Template),
+    ("batch", "jobs", "spec.template", true, Anew::Generation),
+    ("batch", "cronjobs", "spec.jobTemplate.spec.template", true, Anew::Generation),
 ];
 
 fn list<'a>(object: &'a Object, path: &str) -> &'a [Value] {
@@ -67,93 +69,11 @@ fn fraction(
     }
 }
 
-fn service(object: &Object, out: &mut Vec<String>) {
-    let kind = object.text("spec.type").unwrap_or("ClusterIP");
-    let headless = kind == "ClusterIP" && object.text("spec.clusterIP") == Some("None");
-    let external = !list(object, "spec.externalIPs").is_empty();
-    if object.annotation("service.kubernetes.io/topology-aware-hints").is_some() {
-        out.push("annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead".into());
-    }
-    if headless {
-        let address = object.text("spec.loadBalancerIP").is_some_and(|ip| !ip.is_empty());
-        let affinity = object.text("spec.sessionAffinity").is_some_and(|a| a != "None");
-        for (ignored, field) in
-            [(address, "loadBalancerIP"), (external, "externalIPs"), (affinity, "SessionAffinity")]
-        {
-            if ignored {
-                out.push(format!("spec.{field} is ignored for headless services"));
-            }
-        }
-    }
-    if external && !headless && kind != "ExternalName" {
-        out.push(
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
-                .into(),
-        );
-    }
-    if external && kind == "ExternalName" {
-        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
-    }
-    if kind != "ExternalName" && object.text("spec.externalName").is_some_and(|n| !n.is_empty()) {
-        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
-    }
-    if object.text("spec.trafficDistribution") == Some("PreferClose") {
-        out.push(
-            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""
-                .into(),
-        );
-    }
-}
-
-fn service_account(object: &Object, out: &mut Vec<String>) {
-    const KEY: &str = "kubernetes.io/enforce-mountable-secrets";
-    if object.annotation(KEY).is_some() {
-        out.push(format!(
-            "metadata.annotations[{KEY}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
-        ));
-    }
-}
-
-fn volume(object: &Object, out: &mut Vec<String>) {
-    if object.text("spec.persistentVolumeReclaimPolicy") == Some("Recycle") {
-        out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
-    }
-    fraction(format_args!("spec.capacity"), object.at("spec.capacity"), &["storage"], out);
-}
-
-fn claim(object: &Object, out: &mut Vec<String>) {
+/// Storage of a claim's spec, as in `spec` or `spec.volumeClaimTemplates[0]`.
+fn claim_spec(path: &str, spec: Option<&Value>, out: &mut Vec<String>) {
     for which in ["requests", "limits"] {
-        let path = format!("spec.resources.{which}");
-        fraction(format_args!("{path}"), object.at(&path), &["storage"], out);
-    }
-}
-
-fn ingress(object: &Object, out: &mut Vec<String>) {
-    const KEY: &str = "kubernetes.io/ingress.class";
-    if object.annotation(KEY).is_some() {
-        out.push(format!(
-            "annotation {KEY:?} is deprecated, please use 'spec.ingressClassName' instead"
-        ));
-    }
-}
-
-fn slice(object: &Object, out: &mut Vec<String>) {
-    if object.text("addressType") == Some("FQDN") {
-        out.push("spec.addressType: FQDN endpoints are deprecated".into());
-    }
-}
-
-fn driver(object: &Object, out: &mut Vec<String>) {
-    let asks = !list(object, "spec.tokenRequests").is_empty();
-    if asks && object.at("spec.serviceAccountTokenInSecrets").is_none_or(Value::is_null) {
-        out.push("spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes".into());
-    }
-}
-
-fn runtime_class(object: &Object, out: &mut Vec<String>) {
-    let selector = object.at("scheduling.nodeSelector").and_then(Value::as_object);
-    for key in selector.into_iter().flat_map(Map::keys) {
-        out.extend(pods::old_label(key).map(|why| format!("scheduling.nodeSelector: {why}")));
+        let amounts = spec.and_then(|spec| spec.get("resources")?.get(which));
+        fraction(format_args!("{path}.resources.{which}"), amounts, &["storage"], out);
     }
 }
 
@@ -161,32 +81,77 @@ fn of(write: &Write<'_>) -> Vec<String> {
     let mut out = Vec::new();
     let Some(object) = &write.object else { return out };
     let (group, plural) = (&*write.resource.group, &*write.resource.plural);
-    let creates = write.operation == Operation::Create;
-    if let Some((_, _, advise)) = KINDS.iter().find(|(g, p, _)| *g == group && *p == plural) {
-        advise(object, &mut out);
-        return out;
-    }
-    if (group, plural) == ("", "pods") {
-        if creates {
+    let old = write.old.filter(|_| write.operation == Operation::Update);
+    if let Some((_, _, _, advise)) = objects::KINDS
+        .iter()
+        .find(|(g, p, sub, _)| (*g, *p, *sub) == (group, plural, write.subresource))
+    {
+        advise(object, old, &mut out);
+    } else if (group, plural) == ("", "pods") {
+        if old.is_none() {
             name(object, "the Pod's hostname", &mut out);
             pods::advise("", &object.0, &mut out);
         }
-        return out;
-    }
-    let Some((_, _, path, names)) =
-        TEMPLATES.iter().find(|(g, p, _, _)| *g == group && *p == plural)
-    else {
-        return out;
-    };
-    if creates && *names {
-        name(object, "Pod names and hostnames", &mut out);
-    }
-    let template = object.at(path).and_then(Value::as_object);
-    let changed = write.old.is_none_or(|old| old.at(path) != object.at(path));
-    if let Some(template) = template.filter(|_| creates || changed) {
-        pods::advise(&format!("{path}."), template, &mut out);
+    } else if let Some(row) = TEMPLATES.iter().find(|(g, p, ..)| (*g, *p) == (group, plural)) {
+        workload(row, object, old, &mut out);
     }
     out
+}
+
+fn workload(
+    (_, plural, path, names, anew): &(&str, &str, &str, bool, Anew),
+    object: &Object,
+    old: Option<&Object>,
+    out: &mut Vec<String>,
+) {
+    if old.is_none() && *names {
+        name(object, "Pod names and hostnames", out);
+    }
+    let due = old.is_none_or(|old| match anew {
+        Anew::Template => old.at(path) != object.at(path),
+        _ => old.generation() != object.generation(),
+    });
+    if due {
+        let job = path.strip_suffix(".template").filter(|_| plural.ends_with("jobs"));
+        if let Some(job) = job.and_then(|job| Some((job, object.at(job)?))) {
+            indexed(job, out);
+        }
+        let shown = old.filter(|_| *anew == Anew::Behind).unwrap_or(object);
+        if let Some(template) = shown.at(path).and_then(Value::as_object) {
+            pods::advise(&format!("{path}."), template, out);
+        }
+    }
+    match *plural {
+        "statefulsets" => {
+            for (i, claim) in list(object, "spec.volumeClaimTemplates").iter().enumerate() {
+                // Upstream's path has another field where a set is changed.
+                let field = if old.is_some() { ".Spec" } else { "" };
+                let path = format!("spec.volumeClaimTemplates[{i}]{field}");
+                claim_spec(&path, claim.get("spec"), out);
+            }
+            if object.int("spec.revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+                out.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".into());
+            }
+        }
+        "cronjobs"
+            if old.is_some()
+                && object.text("spec.schedule").is_some_and(|schedule| schedule.contains("TZ")) =>
+        {
+            out.push("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".into());
+        }
+        _ => {}
+    }
+}
+
+/// Jobs with more indexes than can be kept track of.
+fn indexed((path, spec): (&str, &Value), out: &mut Vec<String>) {
+    let number = |field: &str| spec.get(field).and_then(Value::as_i64).unwrap_or(0);
+    let many = number("completions") > 100_000 && number("parallelism") > 10_000;
+    if many && spec.get("completionMode").and_then(Value::as_str) == Some("Indexed") {
+        out.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
+    }
 }
 
 fn name(object: &Object, of: &str, out: &mut Vec<String>) {
@@ -207,12 +172,13 @@ impl Admission for Advice {
 
     fn handles(&self, resource: &Resource, subresource: &str, operation: Operation) -> bool {
         let (group, plural) = (&*resource.group, &*resource.plural);
-        let known = (group, plural) == ("", "pods")
-            || KINDS.iter().any(|(g, p, _)| *g == group && *p == plural)
-            || TEMPLATES.iter().any(|(g, p, _, _)| *g == group && *p == plural);
-        subresource.is_empty()
-            && known
-            && matches!(operation, Operation::Create | Operation::Update)
+        let known = objects::KINDS
+            .iter()
+            .any(|(g, p, sub, _)| (*g, *p, *sub) == (group, plural, subresource))
+            || subresource.is_empty()
+                && ((group, plural) == ("", "pods")
+                    || TEMPLATES.iter().any(|(g, p, ..)| (*g, *p) == (group, plural)));
+        known && matches!(operation, Operation::Create | Operation::Update)
     }
 
     fn warnings(&self, write: &Write<'_>) -> Vec<String> {
@@ -242,3 +208,6 @@ fn containers<'a>(
         maps(spec.get(list)).enumerate().map(move |(i, c)| (format!("{prefix}spec.{list}[{i}]"), c))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! What is worth a warning about pods and pod templates.
 
 use api::{Map, Value};
+use serde_json::json;
 
-use super::{containers, fraction, go_port};
+use super::addresses::address;
+use super::{claim_spec, containers, fraction, go_port, volumes};
 use crate::admission::lookup::{maps, text};
 
 type Fields = Map<String, Value>;
@@ -48,7 +50,7 @@ const OLD_ANNOTATIONS: [(&str, &str); 3] = [
 ];
 
 /// Volume sources whose drivers are gone: field, the name upstream tells, what became of it.
-const OLD_VOLUMES: [(&str, &str, &str); 9] = [
+pub(super) const OLD_VOLUMES: [(&str, &str, &str); 9] = [
     ("photonPersistentDisk", "photonPersistentDisk", "v1.11, non-functional in v1.16+"),
     ("gitRepo", "gitRepo", "v1.11, and disabled by default in v1.33+"),
     ("scaleIO", "scaleIO", "v1.16, non-functional in v1.22+"),
@@ -83,14 +85,15 @@ pub fn advise(prefix: &str, pod: &Fields, out: &mut Vec<String>) {
             if volume.contains_key(field) {
                 out.push(format!("{prefix}spec.volumes[{i}].{name}: deprecated in {fate}"));
             }
+            if field == "glusterfs" {
+                let claim = volume.get("ephemeral").and_then(|e| e.get("volumeClaimTemplate"));
+                let path = format!("{prefix}spec.volumes[{i}].ephemeral.volumeClaimTemplate.spec");
+                claim_spec(&path, claim.and_then(|claim| claim.get("spec")), out);
+            }
         }
     }
     for volume in maps(spec.get("volumes")) {
-        let sources = volume.get("projected").and_then(|p| p.get("sources"));
-        if maps(sources).any(|source| source.values().all(Value::is_null)) {
-            let name = text(volume, "name");
-            out.push(format!("volume {name:?} (Projected) has no sources provided"));
-        }
+        volumes::overlaps(volume, out);
     }
     repeated(prefix, spec, ("hostAliases", "ip"), out);
     repeated(prefix, spec, ("imagePullSecrets", "name"), out);
@@ -101,6 +104,13 @@ pub fn advise(prefix: &str, pod: &Fields, out: &mut Vec<String>) {
     }
     const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
     fraction(format_args!("{prefix}spec.overhead"), spec.get("overhead"), &BYTES, out);
+    let key = "seccomp.security.alpha.kubernetes.io/pod";
+    let profile = spec.get("securityContext").and_then(|context| context.get("seccompProfile"));
+    if annotations.contains_key(key) && profile.is_none_or(Value::is_null) {
+        out.push(format!(
+            "{prefix}metadata.annotations[{key}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"
+        ));
+    }
     for (path, container) in containers(prefix, spec) {
         profiles(prefix, spec, annotations, container, out);
         for name in BYTES {
@@ -117,6 +127,52 @@ pub fn advise(prefix: &str, pod: &Fields, out: &mut Vec<String>) {
             "{prefix}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
         ));
     }
+    unselective(prefix, spec, out);
+    let servers = spec.get("dnsConfig").and_then(|dns| dns.get("nameservers")?.as_array());
+    for (i, server) in servers.into_iter().flatten().enumerate() {
+        let path = format_args!("{prefix}spec.dnsConfig.nameservers[{i}]");
+        address(path, server.as_str().unwrap_or(""), out);
+    }
+    for (i, alias) in maps(spec.get("hostAliases")).enumerate() {
+        address(format_args!("{prefix}spec.hostAliases[{i}].ip"), text(alias, "ip"), out);
+    }
+}
+
+/// Terms of affinity that no pod is meant by.
+fn unselective(prefix: &str, spec: &Fields, out: &mut Vec<String>) {
+    const WHEN: [(&str, Option<&str>); 2] = [
+        ("requiredDuringSchedulingIgnoredDuringExecution", None),
+        ("preferredDuringSchedulingIgnoredDuringExecution", Some("podAffinityTerm")),
+    ];
+    for which in ["podAffinity", "podAntiAffinity"] {
+        let affinity = spec.get("affinity").and_then(|affinity| affinity.get(which));
+        for (when, inner) in WHEN {
+            for (i, term) in maps(affinity.and_then(|a| a.get(when))).enumerate() {
+                let term = inner.map_or(Some(term), |inner| term.get(inner)?.as_object());
+                if term.is_none_or(|t| t.get("labelSelector").is_none_or(Value::is_null)) {
+                    let inner = inner.map(|inner| format!(".{inner}")).unwrap_or_default();
+                    out.push(format!(
+                        "{prefix}spec.affinity.{which}.{when}[{i}]{inner}.labelSelector: a null labelSelector results in matching no pod"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Old labels in a term about nodes, and values that no label has.
+pub(super) fn selector_term(path: &str, term: &Fields, values: bool, out: &mut Vec<String>) {
+    for (i, expression) in maps(term.get("matchExpressions")).enumerate() {
+        let (path, key) = (format!("{path}.matchExpressions[{i}]"), text(expression, "key"));
+        out.extend(old_label(key).map(|why| format!("{path}.key: {key} is {why}")));
+        let list = expression.get("values").and_then(Value::as_array).filter(|_| values);
+        for (j, value) in list.into_iter().flatten().enumerate() {
+            let value = value.as_str().unwrap_or("");
+            for why in api::names::label_value(value) {
+                out.push(format!("{path}.values[{j}]: {value} is invalid, {why}"));
+            }
+        }
+    }
 }
 
 fn labels(prefix: &str, spec: &Fields, out: &mut Vec<String>) {
@@ -125,16 +181,16 @@ fn labels(prefix: &str, spec: &Fields, out: &mut Vec<String>) {
         out.extend(old_label(key).map(|why| format!("{prefix}spec.nodeSelector[{key}]: {why}")));
     }
     let affinity = spec.get("affinity").and_then(|a| a.get("nodeAffinity"));
+    let path = format!("{prefix}spec.affinity.nodeAffinity");
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     let terms = affinity.and_then(|a| a.get(REQUIRED)?.get("nodeSelectorTerms"));
     for (i, term) in maps(terms).enumerate() {
-        for (j, expression) in maps(term.get("matchExpressions")).enumerate() {
-            let key = text(expression, "key");
-            out.extend(old_label(key).map(|why| {
-                format!(
-                    "{prefix}spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[{i}].matchExpressions[{j}].key: {key} is {why}"
-                )
-            }));
+        selector_term(&format!("{path}.{REQUIRED}.nodeSelectorTerms[{i}]"), term, false, out);
+    }
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    for (i, term) in maps(affinity.and_then(|a| a.get(PREFERRED))).enumerate() {
+        if let Some(term) = term.get("preference").and_then(Value::as_object) {
+            selector_term(&format!("{path}.{PREFERRED}[{i}].preference"), term, true, out);
         }
     }
     for (i, spread) in maps(spec.get("topologySpreadConstraints")).enumerate() {
@@ -183,12 +239,27 @@ fn profiles(
         ));
     }
     let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
-    let told =
-        prefix.is_empty() || (lacks(own, "appArmorProfile") && lacks(of_pod, "appArmorProfile"));
-    if annotations.contains_key(&key) && told {
+    let told = prefix.is_empty() || lacks(own, "appArmorProfile");
+    let same = || {
+        let profile = app_armor(text(annotations, &key));
+        profile.is_some() && profile.as_ref() == of_pod.and_then(|p| p.get("appArmorProfile"))
+    };
+    if annotations.contains_key(&key) && told && !same() {
         out.push(format!(
             "{prefix}metadata.annotations[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
         ));
+    }
+}
+
+/// The profile that an annotation names.
+fn app_armor(annotation: &str) -> Option<Value> {
+    match annotation {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        _ => {
+            let profile = annotation.strip_prefix("localhost/").filter(|p| !p.is_empty())?;
+            Some(json!({"type": "Localhost", "localhostProfile": profile}))
+        }
     }
 }
 

@@ -177,7 +177,8 @@ pub(super) fn faults(kind: &str, object: &Object) -> Vec<Cause> {
     let env = |authorizer, mutate| expression::env(May { params, authorizer, mutate });
     for (at, condition) in maps(spec.get("matchConditions")).enumerate() {
         let field = format!("spec.matchConditions[{at}].expression");
-        check(env(true, false), text(condition, "expression"), &[Type::Bool], field, &mut out);
+        let source = text(condition, "expression").trim();
+        check(env(true, false), source, &[Type::Bool], field, &mut out);
     }
     let mut types: Vec<(String, Type)> = Vec::new();
     for (at, variable) in maps(spec.get("variables")).enumerate() {
@@ -209,7 +210,7 @@ pub(super) fn faults(kind: &str, object: &Object) -> Vec<Cause> {
             _ => continue,
         };
         let field = format!("spec.mutations[{at}].{key}.expression");
-        check(&full, inner(one, key), &[wanted], field, &mut out);
+        check(&full, inner(one, key).trim(), &[wanted], field, &mut out);
     }
     out
 }
