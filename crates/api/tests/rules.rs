@@ -327,6 +327,9 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("flowschemas", "spec.distinguisherMethod", r#"{"type":"x"}"#, &[
         "spec.distinguisherMethod.type: Unsupported value: {\"Type\":\"x\"}: supported values: \"ByNamespace\", \"ByUser\"",
     ]),
+    ("flowschemas", "metadata.name", r#""exempt""#, &[
+        "spec: Invalid value: {\"PriorityLevelConfiguration\":{\"Name\":\"l\"},\"MatchingPrecedence\":5,\"DistinguisherMethod\":null,\"Rules\":null}: spec of 'exempt' must equal the fixed value",
+    ]),
 ];
 
 /// Puts a value at a dotted path; nothing where it is null.

@@ -195,3 +195,27 @@ async fn a_scales_replicas_are_owned_as_the_objects() {
     assert_eq!(names, ["patcher", "maker"]);
     stop.cancel();
 }
+
+#[tokio::test]
+async fn an_owner_is_named_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": uid});
+    let mut object = config_map("m", &json!({}));
+    object.set_meta("ownerReferences", json!([owner("1"), owner("2"), owner("1")]));
+    let request = http::Request::builder()
+        .method(Method::POST)
+        .uri("/api/v1/namespaces/default/configmaps")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Bytes::from(serde_json::to_vec(&object.0).expect("JSON")))
+        .expect("a request");
+    let response = client.send(request).await.expect("answers");
+    let warning = response.headers()["warning"].to_str().expect("text").to_owned();
+    assert!(
+        warning.contains("contains duplicate entries; ") && warning.ends_with("observed: 1\""),
+        "{warning}"
+    );
+    let stored = get(&client, "/api/v1/namespaces/default/configmaps/m").await;
+    assert_eq!(stored["metadata"]["ownerReferences"], json!([owner("1"), owner("2")]));
+}

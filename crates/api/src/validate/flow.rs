@@ -51,7 +51,53 @@ pub(super) fn flow_schema(root: &At<'_>, f: &mut Faults) {
             url_rule(&url, f);
         }
     }
+    fixed(root, "FlowSchemaSpec", SCHEMAS, f);
     flow_status(root, root, f);
+}
+
+/// What the objects say that no cluster may do without. Of what is exempt, the shares are open.
+const SCHEMAS: &[(&str, &str)] = &[
+    (
+        "catch-all",
+        r#"{"priorityLevelConfiguration":{"name":"catch-all"},"matchingPrecedence":10000,
+            "distinguisherMethod":{"type":"ByUser"},"rules":[{"subjects":[
+            {"kind":"Group","group":{"name":"system:unauthenticated"}},
+            {"kind":"Group","group":{"name":"system:authenticated"}}],
+            "resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,
+            "namespaces":["*"]}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}]}"#,
+    ),
+    (
+        "exempt",
+        r#"{"priorityLevelConfiguration":{"name":"exempt"},"matchingPrecedence":1,"rules":[{"subjects":[
+            {"kind":"Group","group":{"name":"system:masters"}}],
+            "resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,
+            "namespaces":["*"]}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}]}"#,
+    ),
+];
+const LEVELS: &[(&str, &str)] = &[
+    (
+        "catch-all",
+        r#"{"type":"Limited","limited":{"nominalConcurrencyShares":5,"limitResponse":{"type":"Reject"},
+            "lendablePercent":0}}"#,
+    ),
+    ("exempt", r#"{"type":"Exempt"}"#),
+];
+
+/// Whether one of these objects still says what it must.
+fn fixed(root: &At<'_>, of: &str, rows: &[(&str, &str)], f: &mut Faults) {
+    let name = root.get("metadata.name");
+    let Some((name, text)) = rows.iter().find(|row| row.0 == name.text()) else { return };
+    let spec = root.get("spec");
+    let wanted: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let mut given = spec.value.clone();
+    let open = wanted["type"] == "Exempt";
+    if let Some(map) = given.as_object_mut().filter(|_| open) {
+        map.remove("exempt");
+    }
+    if given != wanted {
+        let but = if open { " except the 'spec.exempt' field" } else { "" };
+        spec.invalid_struct(f, of, &format!("spec of '{name}'{but} must equal the fixed value"));
+    }
 }
 
 fn subjects(list: &At<'_>, f: &mut Faults) {
@@ -219,6 +265,7 @@ pub(super) fn priority_level(root: &At<'_>, f: &mut Faults) {
         }
         _ => kind.unsupported(f, &["Exempt", "Limited"]),
     }
+    fixed(root, "PriorityLevelConfigurationSpec", LEVELS, f);
     flow_status(root, root, f);
 }
 

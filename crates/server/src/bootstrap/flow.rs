@@ -183,3 +183,18 @@ pub fn objects(now: &str) -> Vec<Object> {
     }
     objects
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_cluster_may_lack_is_as_the_rules_want_it() {
+        for mut object in objects("2026-01-01T00:00:00Z") {
+            let plural = format!("{}s", object.kind().to_lowercase());
+            let kind = api::kinds::find("flowcontrol.apiserver.k8s.io", "v1", &plural);
+            let faults = api::validate::create(kind.expect("known"), &mut object);
+            assert!(faults.is_empty(), "{} {}: {faults:?}", object.kind(), object.name());
+        }
+    }
+}

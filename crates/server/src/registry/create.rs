@@ -65,9 +65,11 @@ pub async fn create(
     }
     let named = target.named(&target.namespace, object.name());
     if !ctx.applied {
+        ctx.owners_once(&mut object, false);
         ctx.note_fields(target, None, &mut object);
     }
     ctx.mutate(&named, Operation::Create, &mut object, None).await?;
+    ctx.owners_once(&mut object, true);
     let generated = object.name().is_empty() && !object.generate_name().is_empty();
     let attempts = if generated { NAMES } else { 1 };
     for attempt in 1..=attempts {

@@ -144,10 +144,14 @@ async fn round(
     // The server's own changes are no client's: no owner, no admission, no limits of a strategy.
     let own = change.style == Style::Own;
     if !own {
+        if change.style == Style::Put {
+            ctx.owners_once(&mut new, false);
+        }
         if !matches!(change.style, Style::Apply | Style::Scale) {
             ctx.note_fields(target, Some(&old), &mut new);
         }
         ctx.mutate(target, Operation::Update, &mut new, Some(&old)).await?;
+        ctx.owners_once(&mut new, true);
     }
     let insists = revision_check(target, &mut new, entry.revision, change.style)?;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use api::apply::{FieldSet, Versions, Writer, update_managed_fields};
 use api::codec::json::{Encoded, encode_for_store};
 use api::kinds::Kind;
-use api::{ApiError, Entry, Key, Object, Reason, strategy};
+use api::{ApiError, Entry, Key, Object, Reason, Value, strategy};
 use http::StatusCode;
 use parking_lot::Mutex;
 use store::{Change, CommitError, Expect};
@@ -137,6 +137,30 @@ pub fn finish(mut reply: Reply, warnings: &[String]) -> Reply {
 }
 
 impl Context<'_> {
+    /// Says each owner once, and tells the client if it did not. `late`: after the plugins.
+    pub fn owners_once(&mut self, object: &mut Object, late: bool) {
+        if object.owner_references().nth(1).is_none() {
+            return;
+        }
+        let list = object.meta_mut().get_mut("ownerReferences").and_then(Value::as_array_mut);
+        let Some(list) = list else { return };
+        let mut twice = Vec::new();
+        for owner in std::mem::take(list) {
+            if list.contains(&owner) {
+                twice.push(owner["uid"].as_str().unwrap_or("").to_owned());
+            } else {
+                list.push(owner);
+            }
+        }
+        if !twice.is_empty() {
+            let when = if late { " after mutating admission happens" } else { "" };
+            self.warnings.push(format!(
+                ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                twice.join(", ")
+            ));
+        }
+    }
+
     /// Lets the plugins change what is about to be written.
     pub async fn mutate(
         &mut self,
