@@ -65,6 +65,7 @@ pub fn sandbox_config(kubelet: &Kubelet, pod: &PodView, attempt: u32) -> cri::Po
         cgroup_parent: &kubelet.cgroups.pod_path(pod.uid(), Qos::of(pod)),
         dns,
         seccomp_dir: &seccomp_dir(kubelet),
+        confined: config.runtime.endpoint.is_none(),
     };
     sandbox::sandbox(pod, attempt, &place, &config.cluster.domain)
 }

@@ -21,6 +21,8 @@ pub struct Place<'a> {
     pub dns: cri::DnsConfig,
     /// Where local seccomp profiles are.
     pub seccomp_dir: &'a str,
+    /// Whether the sandbox's program confines itself: ours does.
+    pub confined: bool,
 }
 
 /// The pod's host name: the spec's, else its name, cut to what the kernel takes.
@@ -107,7 +109,7 @@ pub fn sandbox(
         annotations,
         linux: Some(cri::LinuxPodSandboxConfig {
             cgroup_parent: place.cgroup_parent.to_owned(),
-            security_context: Some(security::sandbox(pod, place.seccomp_dir)),
+            security_context: Some(security::sandbox(pod, place.seccomp_dir, place.confined)),
             sysctls: sysctls
                 .into_iter()
                 .flatten()

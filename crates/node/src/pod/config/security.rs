@@ -107,12 +107,17 @@ fn groups(pod: &PodView) -> Vec<i64> {
     groups
 }
 
-/// The sandbox's security context.
-pub fn sandbox(pod: &PodView, seccomp_dir: &str) -> cri::LinuxSandboxSecurityContext {
+/// The sandbox's security context; `confined`: its program confines itself.
+pub fn sandbox(
+    pod: &PodView,
+    seccomp_dir: &str,
+    confined: bool,
+) -> cri::LinuxSandboxSecurityContext {
     let context = pod.spec.security_context.as_ref();
     let privileged = pod.all_containers().any(|(_, c)| is_privileged(c));
     let profile = SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None };
-    let own = context.and_then(|c| c.seccomp_profile.as_ref()).unwrap_or(&profile);
+    let own = context.and_then(|c| c.seccomp_profile.as_ref());
+    let own = own.or(Some(&profile).filter(|_| !confined));
     cri::LinuxSandboxSecurityContext {
         namespace_options: Some(namespaces(pod)),
         selinux_options: selinux(context.and_then(|c| c.se_linux_options.as_ref())),
@@ -121,7 +126,7 @@ pub fn sandbox(pod: &PodView, seccomp_dir: &str) -> cri::LinuxSandboxSecurityCon
         supplemental_groups: groups(pod),
         supplemental_groups_policy: policy(pod),
         privileged,
-        seccomp: Some(seccomp(Some(own), false, seccomp_dir)),
+        seccomp: Some(seccomp(own, false, seccomp_dir)),
         ..Default::default()
     }
 }
