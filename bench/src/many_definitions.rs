@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use api::Resource;
-use api::resource::CONFIG_MAPS;
-use client::{Client, WatchEvent};
+use api::resource::{CONFIG_MAPS, NAMESPACES};
+use client::{Client, DeleteOptions, WatchEvent};
 use http::header::ACCEPT;
 use http::{Method, Request, StatusCode};
 use serde::de::IgnoredAny;
@@ -30,7 +30,7 @@ const DEFINITIONS: Resource = Resource::cluster(
 const FIRST: Resource = Resource::namespaced("group-0.example.com", "v1", "things-0", "Thing0");
 const NAMESPACE: &str = "default";
 /// Built-in objects read before and after.
-const READS: usize = 1000;
+const READS: usize = 10_000;
 /// How long the definitions may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -38,6 +38,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// what that takes.
 pub async fn run(count: usize, groups: usize, subject: &Subject) -> Result<()> {
     let (groups, objects) = (groups.max(1), 20 * count);
+    let controllers = matches!(subject, Subject::Cluster(_));
     let server = subject.start().await?;
     let all = clients(server.port)?;
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}});
@@ -47,6 +48,9 @@ pub async fn run(count: usize, groups: usize, subject: &Subject) -> Result<()> {
     let empty = server.resident()?;
     row("resident memory, empty", empty, "MB");
     reads(&all[0], &server, "no definitions").await?;
+    if controllers {
+        namespace(&all[0], "no definitions").await?;
+    }
 
     row("a definition's JSON", definition(0, groups).to_string().len() as f64, "bytes");
     establish(&all, &server, count, groups).await?;
@@ -54,6 +58,9 @@ pub async fn run(count: usize, groups: usize, subject: &Subject) -> Result<()> {
     memory(&server, empty, count, "a definition")?;
     idle(&server).await?;
     reads(&all[0], &server, "the definitions").await?;
+    if controllers {
+        namespace(&all[0], "the definitions").await?;
+    }
     let before = server.resident()?;
     let took = load(&all, objects, 64, |client, i| async move {
         client.create::<IgnoredAny>(&FIRST, NAMESPACE, &thing(i)).await?;
@@ -113,6 +120,24 @@ async fn reads(client: &Client, server: &Running, when: &str) -> Result<()> {
     let cpu = (server.cpu()? - before) * 1e6 / READS as f64;
     row(&format!("GET of a config map, {when} (median)"), median(&mut times), "ms");
     row("  the server's CPU time of one", cpu, "µs");
+    Ok(())
+}
+
+/// A namespace is deleted: of every resource there may be objects in it.
+async fn namespace(client: &Client, when: &str) -> Result<()> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "short"}});
+    client.create::<IgnoredAny>(&NAMESPACES, "", &namespace).await?;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}});
+    client.create::<IgnoredAny>(&CONFIG_MAPS, "short", &map).await?;
+    let started = Instant::now();
+    client.delete(&NAMESPACES, "", "short", &DeleteOptions::new()).await?;
+    let path = NAMESPACES.path(None, Some("short"), None);
+    while get(client, &path, "").await?.0 == StatusCode::OK {
+        ensure!(started.elapsed() < LIMIT, "the namespace stays");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let took = started.elapsed().as_secs_f64() * 1000.0;
+    row(&format!("a namespace deleted, {when}"), took, "ms");
     Ok(())
 }
 
