@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{Object, Resource, Value};
 use bytes::Bytes;
-use client::{Client, Error, ListOptions, Shutdown, WatchEvent, WatchStream};
+use client::{Client, Error, ListOptions, Patch, Shutdown, WatchEvent, WatchStream};
 use common::server;
 use http::Method;
 use serde_json::json;
@@ -335,5 +335,86 @@ async fn a_name_is_given_to_one_and_then_to_the_next() {
         client.delete(&DEFINITIONS, "", &next, &options).await.expect("deleted");
         gone.insert(next);
     }
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn objects_move_to_the_stored_version() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let store = Store::memory();
+    let (_running, client) = server(dir.path(), store.clone(), &stop).await;
+    let one = json!([version("v1", true, &spec())]);
+    define(&client, &definition("widgets", "Widget", &one)).await;
+    for name in ["put", "patched"] {
+        client
+            .create::<Object>(&WIDGETS, "default", &widget(name, &json!({"size": 1})))
+            .await
+            .expect("created");
+    }
+    let stored = |name: &str| {
+        let entry = store.resource("widgets.example.com").get("default", name).expect("there");
+        entry.object().expect("reads").api_version().to_owned()
+    };
+    let change = async |versions: Value| {
+        let patch = json!({"spec": {"versions": versions}});
+        client
+            .patch::<Object>(&DEFINITIONS, "", "widgets.example.com", None, Patch::Merge, &patch)
+            .await
+    };
+    let two = json!([version("v1", false, &spec()), version("v2", true, &spec())]);
+    let changed = change(two).await.expect("changed");
+    assert_eq!(changed.at("status.storedVersions"), Some(&json!(["v1", "v2"])));
+    assert_eq!(stored("put"), "example.com/v1", "nothing moves by itself");
+
+    // What changes nothing but the version is a change.
+    let held = client.get::<Object>(&WIDGETS_2, "default", "put").await.expect("read");
+    let put =
+        client.replace::<Object>(&WIDGETS_2, "default", "put", None, &held).await.expect("put");
+    assert_ne!(put.resource_version(), held.resource_version());
+    assert_eq!(put.generation(), held.generation());
+    let held = client.get::<Object>(&WIDGETS, "default", "patched").await.expect("read");
+    let nothing = json!({});
+    let patched = client
+        .patch::<Object>(&WIDGETS, "default", "patched", None, Patch::Merge, &nothing)
+        .await
+        .expect("patched");
+    assert_ne!(patched.resource_version(), held.resource_version());
+    assert_eq!(patched.api_version(), "example.com/v1", "as it was asked for");
+    for name in ["put", "patched"] {
+        assert_eq!(stored(name), "example.com/v2", "{name}");
+    }
+    // A second time there is nothing to do.
+    let again = client
+        .patch::<Object>(&WIDGETS, "default", "patched", None, Patch::Merge, &nothing)
+        .await
+        .expect("patched");
+    assert_eq!(again.resource_version(), patched.resource_version());
+
+    // The old version stays until its objects are known to have moved.
+    let only_two = json!([version("v2", true, &spec())]);
+    let error = change(only_two.clone()).await.expect_err("refused");
+    assert!(
+        causes(&error)[0].starts_with("status.storedVersions[0]: Invalid value: \"v1\""),
+        "{error}"
+    );
+    let moved = json!({"status": {"storedVersions": ["v2"]}});
+    client
+        .patch::<Object>(
+            &DEFINITIONS,
+            "",
+            "widgets.example.com",
+            Some("status"),
+            Patch::Merge,
+            &moved,
+        )
+        .await
+        .expect("moved");
+    let changed = change(only_two).await.expect("changed");
+    assert_eq!(changed.at("status.storedVersions"), Some(&json!(["v2"])));
+    let left = client.get::<Object>(&WIDGETS_2, "default", "put").await.expect("read");
+    assert_eq!(left.at("spec.size"), Some(&json!(1)));
+    let gone = client.get::<Object>(&WIDGETS, "default", "put").await.expect_err("gone");
+    assert!(gone.is_not_found());
     stop.cancel();
 }

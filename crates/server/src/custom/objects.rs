@@ -52,6 +52,18 @@ impl Custom {
         Ok(object)
     }
 
+    /// Whether the definition has come to want a stored object in another version or form.
+    pub fn is_outdated(&self, entry: &Entry) -> bool {
+        if entry.revision >= self.served.clean_since {
+            return false;
+        }
+        let Ok(stored) = entry.object() else { return false };
+        let mut renewed = stored.clone();
+        self.renew(&mut renewed, entry.revision);
+        let wanted = &self.definition().versions[self.definition().storage];
+        stored.api_version() != wanted.kind.group_version() || stored != renewed
+    }
+
     /// An object as it was stored at a revision, in the version of the request.
     pub fn reformed(
         &self,
