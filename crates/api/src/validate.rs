@@ -49,7 +49,7 @@ use crate::names;
 use crate::object::Object;
 use crate::status::Cause;
 use at::At;
-use table::Rules;
+use table::{Look, Rules};
 
 /// The faults of an object that a client wants to create.
 pub fn create(kind: &Kind, new: &mut Object) -> Vec<Cause> {
@@ -79,12 +79,14 @@ fn give_back(object: &mut Object, lent: Value) {
 
 /// The faults of an object that a client wants to store in the place of `old`.
 pub fn update(kind: &Kind, new: &mut Object, old: &mut Object) -> Vec<Cause> {
-    changed(kind, new, old, |rules, new, old, faults| (rules.update)(new, old, faults))
+    changed(kind, new, old, None, |rules, new, old, faults| (rules.update)(new, old, faults))
 }
 
 /// The faults of an object whose status a client wants to store.
 pub fn status_update(kind: &Kind, new: &mut Object, old: &mut Object) -> Vec<Cause> {
-    changed(kind, new, old, |rules, new, old, faults| (rules.status)(new, old, faults))
+    changed(kind, new, old, Some(Look::Change), |rules, new, old, faults| {
+        (rules.status)(new, old, faults);
+    })
 }
 
 /// The faults of an object changed through one of the subresources that change a part of it.
@@ -94,7 +96,7 @@ pub fn part_update(
     old: &mut Object,
     subresource: &str,
 ) -> Vec<Cause> {
-    changed(kind, new, old, |_, new, old, faults| match subresource {
+    changed(kind, new, old, Some(Look::Change), |_, new, old, faults| match subresource {
         "resize" => pod_update::resize(new, old, faults),
         "finalize" => meta::namespace_finalizers(new, faults),
         _ => pod_update::ephemeral_containers(new, old, faults),
@@ -105,17 +107,24 @@ fn changed(
     kind: &Kind,
     new_object: &mut Object,
     old_object: &mut Object,
+    look: Option<Look>,
     rules_of: impl Fn(&Rules, &At<'_>, &At<'_>, &mut Vec<Cause>),
 ) -> Vec<Cause> {
     let (new_value, old_value) = (lend(new_object), lend(old_object));
     let (new, old) = (At::root(&new_value), At::root(&old_value));
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
-    // Upstream looks at the metadata twice: once for every kind, once with the kind's own rules.
+    // Upstream looks at the metadata of every kind, and again with the kind's own rules.
+    meta::whole(&new, &mut faults);
     meta::update(&new, &old, &mut faults);
-    meta::update(&new, &old, &mut faults);
-    if rules.standard_finalizers() {
-        meta::standard_finalizers(&new, &mut faults);
+    for look in look.as_ref().map_or(rules.looks, std::slice::from_ref) {
+        match look {
+            Look::Whole => meta::whole(&new, &mut faults),
+            Look::Change => meta::update(&new, &old, &mut faults),
+        }
+        if rules.standard_finalizers() {
+            meta::standard_finalizers(&new, &mut faults);
+        }
     }
     rules_of(&rules, &new, &old, &mut faults);
     give_back(new_object, new_value);

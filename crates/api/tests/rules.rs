@@ -330,6 +330,9 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("flowschemas", "metadata.name", r#""exempt""#, &[
         "spec: Invalid value: {\"PriorityLevelConfiguration\":{\"Name\":\"l\"},\"MatchingPrecedence\":5,\"DistinguisherMethod\":null,\"Rules\":null}: spec of 'exempt' must equal the fixed value",
     ]),
+    ("~runtimeclasses", "overhead", r#"{"podFixed":{"cpu":"-1"}}"#, &[
+        "overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+    ]),
 ];
 
 /// Puts a value at a dotted path; nothing where it is null.
@@ -426,4 +429,36 @@ fn rules() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn metadata_is_looked_at_as_often_as_upstream_does() {
+    for (plural, path, what, wanted) in [
+        ("configmaps", "metadata.labels", r#"{"a":"-"}"#, 4),
+        ("configmaps", "metadata.uid", r#""x""#, 2),
+        ("limitranges", "metadata.labels", r#"{"a":"-"}"#, 3),
+        ("limitranges", "metadata.uid", r#""x""#, 1),
+        ("nodes", "metadata.annotations", r#"{"a b":"-"}"#, 4),
+        ("persistentvolumeclaims", "metadata.finalizers", r#"["a b/c"]"#, 2),
+    ] {
+        let kind = kinds::find("", "v1", plural).expect("known");
+        let text = GOOD.iter().find(|row| row.2 == plural).map_or("{}", |row| row.3);
+        let object = |change: bool| {
+            let mut value: Value = serde_json::from_str(text).expect("JSON");
+            put(&mut value, "metadata.name", "x".into());
+            put(&mut value, "metadata.uid", "u".into());
+            if kind.namespaced {
+                put(&mut value, "metadata.namespace", "n".into());
+            }
+            if change {
+                put(&mut value, path, serde_json::from_str(what).expect("JSON"));
+            }
+            let mut object = Object::from_value(value).expect("a map");
+            default::apply(kind, &mut object);
+            object
+        };
+        let faults = validate::update(kind, &mut object(true), &mut object(false));
+        let found = faults.iter().filter(|f| f.field.starts_with(path)).count();
+        assert_eq!(found, wanted, "{plural} {path}: {faults:?}");
+    }
 }

@@ -65,6 +65,7 @@ pub(super) fn claim_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn claim_template_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    claim_template(new, f);
     new.get("spec").immutable_struct(f, &old.get("spec"), "ResourceClaimTemplateSpec");
 }
 

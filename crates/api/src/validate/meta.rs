@@ -32,6 +32,12 @@ pub(super) fn create(root: &At<'_>, namespaced: bool, rule: NameRule, f: &mut Fa
         (false, false) => namespace.forbidden(f, "not allowed on this type"),
         (false, true) => {}
     }
+    whole(root, f);
+}
+
+/// What holds of `metadata` whenever it is looked at as a whole.
+pub(super) fn whole(root: &At<'_>, f: &mut Faults) {
+    let meta = root.get("metadata");
     meta.get("generation").non_negative(f);
     common::labels(&meta.get("labels"), f);
     common::annotations(&meta.get("annotations"), f);
@@ -62,7 +68,6 @@ pub(super) fn update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
             );
         }
     }
-    finalizers(&meta.get("finalizers"), f);
     let (generation, was) = (meta.get("generation"), before.get("generation"));
     if generation.number() < was.number() {
         generation.invalid_as(f, generation.number(), "must not be decremented");

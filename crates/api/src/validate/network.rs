@@ -307,6 +307,7 @@ pub(super) fn ip_address(root: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn ip_address_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    ip_address(new, f);
     let (now, was) = (new.get("spec.parentRef"), old.get("spec.parentRef"));
     now.immutable_struct(f, &was, "ParentReference");
 }

@@ -402,6 +402,8 @@ fn csi_source(at: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn volume_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    // Upstream looks twice.
+    volume(new, f);
     volume(new, f);
     let source = |at: &At<'_>| {
         let map = at.get("spec").map().cloned().unwrap_or_default();

@@ -148,6 +148,7 @@ pub(super) fn runtime_class(root: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn runtime_class_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    runtime_class(new, f);
     new.get("handler").immutable(f, &old.get("handler"));
 }
 

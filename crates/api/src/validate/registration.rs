@@ -214,7 +214,7 @@ pub(super) fn signing_request(root: &At<'_>, f: &mut Faults) {
 fn spec_of_request(spec: &At<'_>, f: &mut Faults) {
     let request = spec.get("request");
     if let Some(why) = request_fault(request.text()) {
-        request.invalid_as(f, request.text(), why);
+        request.invalid(f, why);
     }
     let usages = spec.get("usages");
     usages.need(f);
