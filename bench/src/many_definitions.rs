@@ -70,13 +70,18 @@ pub async fn run(count: usize, groups: usize, subject: &Subject) -> Result<()> {
     row("custom objects created, 64 in flight", objects as f64 / took.as_secs_f64(), "/s");
     tokio::time::sleep(Duration::from_secs(5)).await;
     memory(&server, before, objects, "a custom object")?;
-    let (mut times, mut bytes) = (Vec::new(), 0);
-    for _ in 0..5 {
-        let started = Instant::now();
-        bytes = read(&all[0], &FIRST.path(Some(NAMESPACE), None, None)).await?;
-        times.push(started.elapsed().as_secs_f64());
-    }
-    row(&format!("LIST of them ({:.1} MB)", bytes as f64 / 1e6), median(&mut times), "s");
+    list(&all[0], "LIST of them").await?;
+    // Objects that were stored before their definition changed are looked at again.
+    let mut more = json!({"spec": {"versions": definition(0, groups)["spec"]["versions"]}});
+    more["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["more"] =
+        json!({"type": "string"});
+    let name = definition(0, groups)["metadata"]["name"].as_str().unwrap_or("").to_owned();
+    let patch = client::Patch::Merge;
+    all[0].patch::<IgnoredAny>(&DEFINITIONS, "", &name, None, patch, &more).await?;
+    let started = Instant::now();
+    read(&all[0], &FIRST.path(Some(NAMESPACE), None, None)).await?;
+    row("LIST, their definition changed", started.elapsed().as_secs_f64(), "s");
+    list(&all[0], "LIST after that").await?;
     fresh(&all[0], count, groups).await?;
     documents(&all[0], ", with the definitions").await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -96,6 +101,17 @@ fn memory(server: &Running, before: f64, count: usize, of: &str) -> Result<()> {
     let resident = server.resident()?;
     row("resident memory", resident, "MB");
     row(&format!("resident memory {of}"), (resident - before) * 1e3 / count as f64, "KB");
+    Ok(())
+}
+
+async fn list(client: &Client, what: &str) -> Result<()> {
+    let (mut times, mut bytes) = (Vec::new(), 0);
+    for _ in 0..5 {
+        let started = Instant::now();
+        bytes = read(client, &FIRST.path(Some(NAMESPACE), None, None)).await?;
+        times.push(started.elapsed().as_secs_f64());
+    }
+    row(&format!("{what} ({:.1} MB)", bytes as f64 / 1e6), median(&mut times), "s");
     Ok(())
 }
 

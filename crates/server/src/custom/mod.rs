@@ -14,7 +14,7 @@ mod table;
 pub use objects::Part;
 pub use table::Table;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use api::ApiError;
@@ -39,6 +39,9 @@ pub struct Served {
     /// Objects written from this revision on have the form that the definition asks for; older ones
     /// are brought to it when they are read.
     clean_since: u64,
+    /// Older objects that were looked at, by revision: whether they have that form all the same. Most
+    /// do, as most changes of a definition only add to it.
+    looked_at: Arc<RwLock<HashMap<u64, bool>>>,
     /// The hash of `spec`, to tell changes of the form from changes of the status.
     spec: [u8; 32],
     /// `status.acceptedNames`.
@@ -91,7 +94,7 @@ impl Custom {
 
     /// Whether stored bytes are what a client of this version is to see.
     pub fn is_verbatim(&self, entry: &api::Entry) -> bool {
-        self.version == self.served.definition.storage && entry.revision >= self.served.clean_since
+        self.version == self.served.definition.storage && self.is_current(entry)
     }
 
     /// Nothing new comes to a definition that goes away.
@@ -114,6 +117,7 @@ impl Served {
         let spec = Sha256::digest(object.0.get("spec")?.to_string()).into();
         let same = old.filter(|o| o.spec == spec && o.definition.uid == definition.uid);
         let clean_since = same.map_or(entry.revision, |old| old.clean_since);
+        let looked_at = same.map(|old| old.looked_at.clone()).unwrap_or_default();
         let accepted = object.at("status.acceptedNames").cloned().unwrap_or_default();
         let settled = api::crd::conditions::is_true(&object.0, "NamesAccepted");
         let rules = definition.versions.iter().map(|_| OnceLock::new()).collect();
@@ -123,7 +127,7 @@ impl Served {
             }
             _ => Arc::default(),
         };
-        Some(Self { retired, definition, clean_since, spec, accepted, settled, rules })
+        Some(Self { retired, definition, clean_since, looked_at, spec, accepted, settled, rules })
     }
 }
 

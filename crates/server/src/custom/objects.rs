@@ -52,16 +52,28 @@ impl Custom {
         Ok(object)
     }
 
-    /// Whether the definition has come to want a stored object in another version or form.
-    pub fn is_outdated(&self, entry: &Entry) -> bool {
+    /// Whether an object is stored in the version and the form that the definition asks for now.
+    pub fn is_current(&self, entry: &Entry) -> bool {
         if entry.revision >= self.served.clean_since {
+            return true;
+        }
+        let known = self.served.looked_at.read().get(&entry.revision).copied();
+        known.unwrap_or_else(|| {
+            let current = self.is_found_current(entry);
+            self.served.looked_at.write().insert(entry.revision, current);
+            current
+        })
+    }
+
+    fn is_found_current(&self, entry: &Entry) -> bool {
+        let Ok(stored) = entry.object() else { return false };
+        let wanted = &self.definition().versions[self.definition().storage];
+        if stored.api_version() != wanted.kind.group_version() {
             return false;
         }
-        let Ok(stored) = entry.object() else { return false };
         let mut renewed = stored.clone();
         self.renew(&mut renewed, entry.revision);
-        let wanted = &self.definition().versions[self.definition().storage];
-        stored.api_version() != wanted.kind.group_version() || stored != renewed
+        stored == renewed
     }
 
     /// An object as it was stored at a revision, in the version of the request.

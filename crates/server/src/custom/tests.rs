@@ -127,3 +127,47 @@ async fn groups_follow_their_definitions() {
     let retired = table.get(waits.name()).expect("there");
     assert!(retired.retired.is_cancelled());
 }
+
+#[tokio::test]
+async fn old_objects_are_looked_at_once() {
+    let (store, customs) = world(1).await;
+    let find = || customs.find("group-0.example.com", "v1", "things0").expect("served");
+    let object = |name: &str, size: &str| {
+        let spec = json!({"spec": {size: 1}, "apiVersion": "group-0.example.com/v1",
+            "kind": "Thing0", "metadata": {"name": name, "namespace": "a"}});
+        Object::from_value(spec).expect("a map")
+    };
+    for (name, size) in [("kept", "size"), ("pruned", "weight")] {
+        let object = object(name, size);
+        let encoded = codec::json::encode_for_store(&object);
+        let card = api::Card::of(&object, &[]);
+        let change = Change::Put { bytes: encoded.bytes, rv_at: encoded.rv_at, card };
+        let key = Key::new("things0.group-0.example.com", "a", name);
+        store.commit(Write { key, expect: Expect::Any, change }).await.expect("committed");
+    }
+    let mut changed = definition(0, "");
+    let spec = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
+    changed.map_mut("spec").insert(
+        "versions".into(),
+        json!([
+        {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+            {"type": "object", "properties": {"spec": spec}}}}]),
+    );
+    put(&store, &changed).await;
+
+    let cache = store.resource("things0.group-0.example.com");
+    let entry = |name: &str| cache.get("a", name).expect("there");
+    let custom = find();
+    assert!(custom.is_verbatim(&entry("kept")), "what the change leaves alone is copied again");
+    assert!(!custom.is_verbatim(&entry("pruned")));
+    let read = custom.read(&entry("pruned"), None).expect("reads");
+    assert_eq!(read.at("spec"), Some(&json!({})));
+    // What was found stays known as long as the definition asks for the same form.
+    changed.set_meta("labels", json!({"a": "b"}));
+    put(&store, &changed).await;
+    let again = find();
+    assert!(!Arc::ptr_eq(&again.served, &custom.served));
+    assert_eq!(again.served.looked_at.read().len(), 2);
+    put(&store, &definition(0, "")).await;
+    assert!(find().served.looked_at.read().is_empty());
+}

@@ -177,7 +177,7 @@ async fn round(
     let done = |outcome| Round::Done(Written { outcome, created: false });
     let gone = ends(&new, &old);
     // What is stored in an old form is written anew: this is how objects move to another version.
-    let outdated = || target.custom.as_ref().is_some_and(|custom| custom.is_outdated(&entry));
+    let outdated = || target.custom.as_ref().is_some_and(|custom| !custom.is_current(&entry));
     if !gone && new == old && !outdated() {
         return Ok(done(Outcome::Committed(entry)));
     }
