@@ -158,6 +158,19 @@ impl Context {
             () = synced => {}
             () = self.shutdown.cancelled() => return,
         }
+        let reconcile = move |key: K| {
+            let (name, outcome) = (key.clone(), reconcile(key));
+            async move {
+                match outcome.await {
+                    // Another's write was faster, as happens all the time: read again.
+                    Err(Failed::Request(error)) if error.is_conflict() => {
+                        tracing::debug!(key = ?name, "will read again: {error}");
+                        Ok(Requeue::Backoff)
+                    }
+                    outcome => outcome,
+                }
+            }
+        };
         run_workers(queue, workers, self.shutdown.clone(), reconcile).await;
     }
 }
