@@ -161,7 +161,6 @@ impl Custom {
             return Outcome { faults, ..Outcome::default() };
         }
         let mut faults = validate::update(self.kind(), object, old);
-        faults.dedup();
         let schema = self.version().schema();
         let (value, before) = (lend(object), lend(old));
         match part {
