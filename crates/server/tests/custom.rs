@@ -418,3 +418,47 @@ async fn objects_move_to_the_stored_version() {
     assert!(gone.is_not_found());
     stop.cancel();
 }
+
+#[tokio::test]
+async fn long_lists_are_of_the_version_and_form_that_was_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let of = |names: [&str; 2], color: &str| {
+        let mut spec = spec();
+        spec["properties"]["color"]["default"] = color.into();
+        spec["properties"]["mood"] = json!({"type": "string", "default": color});
+        names.map(|name| version(name, name == names[0], &spec))
+    };
+    let old = json!([version("v1", true, &spec())]);
+    define(&client, &definition("widgets", "Widget", &old)).await;
+    // More than are sent at once.
+    for i in 0..100 {
+        let made = widget(&format!("w{i:03}"), &json!({"size": 1}));
+        client.create::<Object>(&WIDGETS, "default", &made).await.expect("created");
+    }
+    let patch = json!({"spec": {"versions": of(["v2", "v1"], "green")}});
+    client
+        .patch::<Object>(&DEFINITIONS, "", "widgets.example.com", None, Patch::Merge, &patch)
+        .await
+        .expect("changed");
+    for resource in [&WIDGETS, &WIDGETS_2] {
+        let path = resource.path(Some("default"), None, None);
+        for query in ["", "?limit=80"] {
+            let body =
+                client.raw(Method::GET, &format!("{path}{query}"), "").await.expect("a list");
+            let body = body.into_body().bytes().await.expect("read");
+            let list: Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(list["apiVersion"], *resource.api_version());
+            let items = list["items"].as_array().expect("items");
+            assert_eq!(items.len(), if query.is_empty() { 100 } else { 80 });
+            for (i, item) in items.iter().enumerate() {
+                assert_eq!(item["apiVersion"], *resource.api_version());
+                assert_eq!(item["metadata"]["name"], format!("w{i:03}"));
+                let spec = json!({"size": 1, "color": "blue", "mood": "green"});
+                assert_eq!(item["spec"], spec, "defaults of before are stored, new ones are shown");
+            }
+        }
+    }
+    stop.cancel();
+}

@@ -1,8 +1,9 @@
 //! Lists: a header, the entries' bytes joined, a trailer; streamed in chunks.
 //!
-//! Nothing is parsed or serialised where the client takes JSON in the stored version. Not here: the
-//! other forms (`form`), selectors (`select`).
+//! Nothing is parsed or serialised where the client takes JSON in the stored version. Custom resources
+//! of another version or an older form are read one by one as they are sent. Not here: the other forms (`form`), selectors (`select`).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub async fn serve(
     let snapshot = snapshot(server, target, &options, &selection).await?;
     let revision = page_revision(&options, &snapshot)?;
     let all = options.limit <= 0;
-    let usual = accept == Accept::default() && is_verbatim(target, &snapshot);
+    let usual = accept == Accept::default() && one_by_one(target, snapshot.iter());
     if all && usual && !selection.is_filtered() && snapshot.len() > SMALL {
         let header = Meta { revision, ..Meta::default() }.header(target);
         return Ok(streamed(target, header, Source::All(snapshot)));
@@ -73,9 +74,7 @@ pub async fn answer(
     accept: Accept,
     page: Page,
 ) -> Result<Reply, ApiError> {
-    let verbatim = target.as_stored()
-        && (target.custom.is_none() || page.entries.iter().all(|e| target.is_verbatim(e)));
-    if accept == Accept::default() && verbatim {
+    if accept == Accept::default() && one_by_one(target, page.entries.iter()) {
         let header = page.meta.header(target);
         if page.entries.len() > SMALL {
             return Ok(streamed(target, header, Source::Page(page.entries.into_iter())));
@@ -83,7 +82,7 @@ pub async fn answer(
         let mut out = BytesMut::from(header.as_bytes());
         let prefix = prefix_of(target);
         for (at, entry) in page.entries.iter().enumerate() {
-            push_item(&mut out, &prefix, entry, at == 0);
+            push_item(&mut out, &prefix, &shown(Some(target), entry), at == 0);
         }
         out.extend_from_slice(b"]}\n");
         return Ok(sized(out.freeze()));
@@ -97,10 +96,27 @@ pub async fn answer(
     Ok(reply)
 }
 
-/// Whether all bytes can be copied. Only those of custom resources may have to be looked at.
-fn is_verbatim(target: &Target, snapshot: &Snapshot) -> bool {
-    target.as_stored()
-        && (target.custom.is_none() || snapshot.iter().all(|entry| target.is_verbatim(entry)))
+/// Whether each object's JSON can be had by itself: the stored bytes, or for custom resources what
+/// their definition makes of these. Those that a webhook converts are sent to it together.
+fn one_by_one<'e>(target: &Target, mut entries: impl Iterator<Item = &'e Arc<Entry>>) -> bool {
+    match target.custom {
+        None => target.as_stored(),
+        Some(_) => !convert::is_needed(target) || entries.all(|entry| target.is_verbatim(entry)),
+    }
+}
+
+/// An object's JSON. The target is given where the stored bytes may not be it.
+fn shown<'e>(target: Option<&Target>, entry: &'e Entry) -> Cow<'e, [u8]> {
+    let Some(target) = target.filter(|t| t.custom.is_some() && !t.is_verbatim(entry)) else {
+        return Cow::Borrowed(&entry.json);
+    };
+    match target.object(entry) {
+        Ok(object) => Cow::Owned(api::codec::json::encode(&object)),
+        Err(error) => {
+            tracing::error!(%error, name = %entry.card.name, "a stored object cannot be read");
+            Cow::Borrowed(&entry.json)
+        }
+    }
 }
 
 fn sized(bytes: Bytes) -> Reply {
@@ -234,18 +250,25 @@ pub(crate) fn prefix_of(target: &Target) -> String {
     api::codec::json::stored_prefix(&target.stored.api_version(), target.stored.kind)
 }
 
-fn push_item(out: &mut BytesMut, prefix: &str, entry: &Entry, first: bool) {
+fn push_item(out: &mut BytesMut, prefix: &str, json: &[u8], first: bool) {
     if !first {
         out.extend_from_slice(b",");
     }
-    match entry.json.strip_prefix(prefix.as_bytes()) {
+    match json.strip_prefix(prefix.as_bytes()) {
         Some(rest) => {
             out.extend_from_slice(b"{");
             out.extend_from_slice(rest);
         }
         // Not written by this server's encoder: shown with its type, which clients accept.
-        None => out.extend_from_slice(&entry.json),
+        None => out.extend_from_slice(json),
     }
+}
+
+/// How the objects of a streamed list are shown.
+struct Form {
+    prefix: String,
+    /// Of custom resources.
+    target: Option<Target>,
 }
 
 /// Where the objects of a streamed list come from.
@@ -269,14 +292,15 @@ impl Source {
     }
 
     /// Adds the next run of objects; whether there was one.
-    fn push_run(&mut self, out: &mut BytesMut, prefix: &str, first: &mut bool) -> bool {
+    fn push_run(&mut self, out: &mut BytesMut, form: &Form, first: &mut bool) -> bool {
         let mut push = |run: &[Arc<Entry>]| {
             // What an item takes, with its comma. Looking at the start of each before any is copied
             // lets the processor fetch them side by side: a list mostly waits for memory.
             let size = |e: &Arc<Entry>| e.json.len() + usize::from(e.json.starts_with(b"{"));
             out.reserve(run.iter().map(size).sum());
             for entry in run {
-                push_item(out, prefix, entry, std::mem::take(first));
+                let json = shown(form.target.as_ref(), entry);
+                push_item(out, &form.prefix, &json, std::mem::take(first));
             }
             !run.is_empty()
         };
@@ -297,7 +321,7 @@ fn streamed(target: &Target, header: String, source: Source) -> Reply {
     struct State {
         source: Source,
         buffer: BytesMut,
-        prefix: String,
+        form: Form,
         first: bool,
         done: bool,
     }
@@ -306,7 +330,10 @@ fn streamed(target: &Target, header: String, source: Source) -> Reply {
     let state = State {
         source,
         buffer: BytesMut::from(header.as_bytes()),
-        prefix: prefix_of(target),
+        form: Form {
+            prefix: prefix_of(target),
+            target: target.custom.is_some().then(|| target.clone()),
+        },
         first: true,
         done: false,
     };
@@ -316,7 +343,7 @@ fn streamed(target: &Target, header: String, source: Source) -> Reply {
         }
         state.buffer.reserve(CHUNK);
         while state.buffer.len() < CHUNK {
-            if !state.source.push_run(&mut state.buffer, &state.prefix, &mut state.first) {
+            if !state.source.push_run(&mut state.buffer, &state.form, &mut state.first) {
                 state.buffer.extend_from_slice(b"]}\n");
                 state.done = true;
                 break;
