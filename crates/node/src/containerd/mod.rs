@@ -71,7 +71,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// Whether this process may lower `oom_score_adj` (CAP_SYS_RESOURCE, bit 24 of the effective set).
-pub fn may_lower_oom_score() -> bool {
+pub fn has_sys_resource() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()
@@ -82,10 +82,12 @@ pub fn may_lower_oom_score() -> bool {
 
 /// The layout for a data directory, with what this machine has. crun starts containers in a
 /// fraction of runc's time, so it is taken where it is installed and works: it refuses machines
-/// that mount both versions of cgroups.
+/// that mount both versions of cgroups, and without CAP_SYS_RESOURCE it cannot raise the limit of
+/// locked memory, as it does for the rules of devices of version 2.
 pub fn layout(dir: &Path, cni_conf_dir: &Path, cni_bin_dir: &Path) -> Result<Layout, StartError> {
     find_program("containerd").ok_or(StartError::Missing { program: "containerd" })?;
-    let names = if crate::cgroups::is_v2() { ["crun", "runc"] } else { ["runc", "crun"] };
+    let crun = crate::cgroups::is_v2() && has_sys_resource();
+    let names = if crun { ["crun", "runc"] } else { ["runc", "crun"] };
     let oci_runtime = names
         .iter()
         .find_map(|p| find_program(p))
@@ -96,7 +98,7 @@ pub fn layout(dir: &Path, cni_conf_dir: &Path, cni_bin_dir: &Path) -> Result<Lay
         cni_bin_dir: cni_bin_dir.to_owned(),
         oci_runtime,
         snapshotter: if is_overlay(dir) { "native" } else { "overlayfs" },
-        restrict_oom_score_adj: !may_lower_oom_score(),
+        restrict_oom_score_adj: !has_sys_resource(),
     };
     if layout.socket().as_os_str().len() > 107 {
         return Err(StartError::LongPath(layout.socket()));

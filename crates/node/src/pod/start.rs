@@ -254,7 +254,7 @@ impl Start {
         let mut config = container::container(pod, spec, place);
         if let Some(linux) = config.linux.as_mut()
             && let Some(resources) = linux.resources.as_mut()
-            && !crate::containerd::may_lower_oom_score()
+            && !crate::containerd::has_sys_resource()
         {
             // The kernel refuses to go below our own; a container must not fail to start for it.
             let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
