@@ -1,7 +1,8 @@
 //! Pending pods: ready to try, backing off, or waiting for a change that could help.
 //!
 //! A pod that failed waits until an event that concerns one of the plugins that refused it (KEP-4247
-//! in spirit), or five minutes. Not here: reading events (`run`), placing pods (`schedule`).
+//! in spirit), or five minutes. Then it backs off, unless nothing else is to be done: an idle scheduler
+//! takes it at once (KEP-5142). Not here: reading events (`run`), placing pods (`schedule`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -33,6 +34,13 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether the change can cure one of the refusals. Where no plugin refused, there was no node to
+    /// ask.
+    fn may_help(self, refused_by: &BTreeSet<Plugin>) -> bool {
+        let no_node = refused_by.is_empty() && self == Self::Node;
+        no_node || refused_by.iter().any(|p| self.helps(*p))
+    }
+
     /// Whether the change can cure a plugin's refusal.
     fn helps(self, plugin: Plugin) -> bool {
         use Plugin::{
@@ -64,16 +72,19 @@ struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Active,
+    /// Could fit by now; not before this time as long as others are ready.
     Backoff(Instant),
+    /// Its attempt broke down; not before this time, to go easy on what broke.
+    Broken(Instant),
     Unschedulable {
         refused_by: BTreeSet<Plugin>,
         until: Instant,
         not_before: Instant,
     },
-    /// Handed out and not yet answered for. A change meanwhile is remembered, since it may have come
+    /// Handed out and not yet answered for. Changes meanwhile are remembered, since they may have come
     /// after the attempt looked.
     InFlight {
-        changed: bool,
+        changes: Vec<Change>,
     },
 }
 
@@ -85,6 +96,8 @@ pub struct Queue {
     pods: HashMap<Box<str>, Waiting>,
     active: BTreeSet<Rank>,
     timers: BTreeSet<(Instant, Box<str>)>,
+    /// Those of the timers that an idle scheduler need not wait for.
+    backoff: BTreeSet<(Instant, Box<str>)>,
     sequence: u64,
 }
 
@@ -92,7 +105,7 @@ impl Queue {
     /// Pods waiting: `(active, backing off, unschedulable)`.
     pub fn depths(&self) -> (usize, usize, usize) {
         let count = |f: fn(&Place) -> bool| self.pods.values().filter(|w| f(&w.place)).count();
-        let backoff = count(|p| matches!(p, Place::Backoff(_)));
+        let backoff = count(|p| matches!(p, Place::Backoff(_) | Place::Broken(_)));
         let stuck = count(|p| matches!(p, Place::Unschedulable { .. }));
         (self.active.len(), backoff, stuck)
     }
@@ -133,13 +146,19 @@ impl Queue {
         }
     }
 
-    /// The next pod to try, by priority and then age; it stays in flight until [`Queue::failed`],
+    /// The next pod to try, by priority and then age, else one that still backs off; it stays in flight until [`Queue::failed`],
     /// [`Queue::retry`] or [`Queue::remove`].
     pub fn pop(&mut self, now: Instant) -> Option<Arc<Pod>> {
         self.wake(now);
-        let (_, _, uid) = self.active.pop_first()?;
+        let uid = if let Some((_, _, uid)) = self.active.pop_first() {
+            uid
+        } else {
+            let early = self.backoff.pop_first()?;
+            self.timers.remove(&early);
+            early.1
+        };
         let waiting = self.pods.get_mut(&uid)?;
-        waiting.place = Place::InFlight { changed: false };
+        waiting.place = Place::InFlight { changes: Vec::new() };
         Some(waiting.pod.clone())
     }
 
@@ -153,9 +172,14 @@ impl Queue {
         let Some(mut waiting) = self.pods.remove(uid) else { return };
         waiting.attempts += 1;
         let not_before = now + backoff(waiting.attempts);
-        waiting.place = match waiting.place {
-            Place::InFlight { changed: true } => Place::Backoff(not_before),
-            _ => Place::Unschedulable { refused_by, until: now + MAX_WAIT, not_before },
+        let helped = match &waiting.place {
+            Place::InFlight { changes } => changes.iter().any(|c| c.may_help(&refused_by)),
+            _ => false,
+        };
+        waiting.place = if helped {
+            Place::Backoff(not_before)
+        } else {
+            Place::Unschedulable { refused_by, until: now + MAX_WAIT, not_before }
         };
         self.attach(uid.into(), waiting);
     }
@@ -164,24 +188,23 @@ impl Queue {
     pub fn retry(&mut self, uid: &str, now: Instant) {
         let Some(mut waiting) = self.pods.remove(uid) else { return };
         waiting.attempts += 1;
-        waiting.place = Place::Backoff(now + backoff(waiting.attempts));
+        waiting.place = Place::Broken(now + backoff(waiting.attempts));
         self.attach(uid.into(), waiting);
     }
 
-    /// Something changed: pods it can help are tried again, not before their back-off is over.
+    /// Something changed: pods it can help are tried again.
     pub fn changed(&mut self, change: Change, now: Instant) {
         let helped: Vec<Box<str>> = self
             .pods
             .iter_mut()
             .filter_map(|(uid, waiting)| match &mut waiting.place {
                 Place::Unschedulable { refused_by, .. } => {
-                    // Where no plugin refused, there was no node to ask.
-                    let no_node = refused_by.is_empty() && change == Change::Node;
-                    let helps = no_node || refused_by.iter().any(|p| change.helps(*p));
-                    helps.then(|| uid.clone())
+                    change.may_help(refused_by).then(|| uid.clone())
                 }
-                Place::InFlight { changed } => {
-                    *changed = true;
+                Place::InFlight { changes } => {
+                    if !changes.contains(&change) {
+                        changes.push(change);
+                    }
                     None
                 }
                 _ => None,
@@ -204,6 +227,7 @@ impl Queue {
                 return;
             }
             self.timers.pop_first();
+            self.backoff.remove(&(at, uid.clone()));
             if let Some(waiting) = self.pods.get_mut(&uid) {
                 waiting.place = Place::Active;
                 self.active.insert(rank(waiting, &uid));
@@ -216,7 +240,11 @@ impl Queue {
             Place::Active => {
                 self.active.insert(rank(&waiting, &uid));
             }
-            Place::Backoff(at) | Place::Unschedulable { until: at, .. } => {
+            Place::Backoff(at) => {
+                self.timers.insert((*at, uid.clone()));
+                self.backoff.insert((*at, uid.clone()));
+            }
+            Place::Broken(at) | Place::Unschedulable { until: at, .. } => {
                 self.timers.insert((*at, uid.clone()));
             }
             Place::InFlight { .. } => {}
@@ -229,7 +257,11 @@ impl Queue {
             Place::Active => {
                 self.active.remove(&rank(waiting, uid));
             }
-            Place::Backoff(at) | Place::Unschedulable { until: at, .. } => {
+            Place::Backoff(at) => {
+                self.timers.remove(&(*at, uid.into()));
+                self.backoff.remove(&(*at, uid.into()));
+            }
+            Place::Broken(at) | Place::Unschedulable { until: at, .. } => {
                 self.timers.remove(&(*at, uid.into()));
             }
             Place::InFlight { .. } => {}
@@ -286,8 +318,36 @@ mod tests {
         let (mut queue, start) = (Queue::default(), Instant::now());
         queue.add(pod("a", "{}"), start);
         let uid = queue.pop(start).expect("active").entry.card.uid.clone();
+        queue.changed(Change::PodPlaced, start);
+        queue.failed(&uid, [Plugin::NodeAffinity].into(), start);
+        assert!(queue.pop(start).is_none(), "that change helps no node's labels");
+        queue.changed(Change::Node, start);
+        let uid = queue.pop(start).expect("a node may").entry.card.uid.clone();
         queue.changed(Change::Node, start);
         queue.failed(&uid, [Plugin::NodeAffinity].into(), start);
+        assert!(queue.pop(start).is_some(), "the node came while the attempt was under way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backing_off_is_for_a_busy_scheduler() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.add(pod("a", "{}"), start);
+        let uid = queue.pop(start).expect("active").entry.card.uid.clone();
+        queue.failed(&uid, [Plugin::NodeResourcesFit].into(), start);
+        queue.add(pod("b", "{}"), start);
+        queue.changed(Change::PodGone, start);
+        assert_eq!(queue.depths(), (1, 1, 0));
+        assert_eq!(names(&mut queue, start), ["b", "a"], "others first, then at once");
+        assert_eq!(queue.next_timer(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_broke_down_is_left_alone_for_a_while() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.add(pod("a", "{}"), start);
+        let uid = queue.pop(start).expect("active").entry.card.uid.clone();
+        queue.retry(&uid, start);
+        queue.changed(Change::Node, start);
         assert!(queue.pop(start).is_none(), "still backing off");
         assert!(queue.pop(start + Duration::from_secs(1)).is_some());
     }
