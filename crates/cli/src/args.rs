@@ -100,6 +100,9 @@ pub struct Files {
 pub struct Get {
     /// `TYPE[,TYPE…] [NAME…]` or `TYPE/NAME …`.
     pub what: Vec<String>,
+    /// A path of the server, whose answer is printed as it comes.
+    #[arg(long, conflicts_with_all = ["what", "filename", "output", "watch"])]
+    pub raw: Option<String>,
     /// Objects that files name.
     #[command(flatten)]
     pub files: Files,

@@ -5,7 +5,9 @@
 use api::{Object, Resource, Value};
 use bytes::Bytes;
 use client::{ListOptions, WatchStream};
+use futures_util::StreamExt as _;
 use http::{Method, Request, header};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::args::Get;
 use crate::context::Context;
@@ -20,6 +22,9 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Get) -> Result<()> {
+    if let Some(path) = &args.raw {
+        return raw(context, path).await;
+    }
     let format = Format::parse(&args.output)?;
     let discovery = Discovery::load(&context.client).await?;
     let targets = if args.files.filename.is_empty() {
@@ -37,6 +42,17 @@ pub async fn run(context: &Context, args: Get) -> Result<()> {
         Format::Table { wide } => tables(context, &args, &targets, wide).await,
         _ => objects(context, &args, &targets, &format).await,
     }
+}
+
+async fn raw(context: &Context, path: &str) -> Result<()> {
+    let mut body = context.client.raw(Method::GET, path, Bytes::new()).await?.into_body();
+    let mut out = tokio::io::stdout();
+    let failed = |e| Error::Io("standard output".into(), e);
+    while let Some(bytes) = body.next().await {
+        out.write_all(&bytes?).await.map_err(failed)?;
+        out.flush().await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn from_files(args: &Get, discovery: &Discovery) -> Result<Vec<Target>> {
