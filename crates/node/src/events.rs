@@ -47,11 +47,18 @@ pub async fn watch(kubelet: Arc<Kubelet>, shutdown: Shutdown) {
 }
 
 async fn backstop(kubelet: &Kubelet) {
+    // When a CRI stream stands is not known.
+    tokio::time::sleep(RELIST).await;
     loop {
+        look_over(kubelet);
         tokio::time::sleep(BACKSTOP).await;
-        for handle in kubelet.pods.read().values() {
-            let _ = handle.mailbox.send(Message::Relist);
-        }
+    }
+}
+
+/// Has every worker look at all that is its own.
+fn look_over(kubelet: &Kubelet) {
+    for handle in kubelet.pods.read().values() {
+        let _ = handle.mailbox.send(Message::Relist);
     }
 }
 
@@ -82,6 +89,8 @@ async fn cri_events(kubelet: &Kubelet) -> bool {
 /// Follows containerd's task events; false where the runtime is another.
 async fn task_events(kubelet: &Kubelet) -> bool {
     let Ok(mut events) = TaskEvents::subscribe(kubelet.cri.channel()).await else { return false };
+    // What happened before is seen; what happens from now on is told.
+    look_over(kubelet);
     while let Some(event) = events.next().await {
         match event {
             TaskChange::Exit(id) => changed(kubelet, id),

@@ -1,9 +1,10 @@
-//! The three calls of containerd's own API that the CRI does not have: its event stream, writing
-//! content, and naming an image.
+//! The calls of containerd's own API that the CRI does not have: its event stream, writing content,
+//! and naming an image.
 //!
 //! Messages are the facts of that API. Not here: anything the CRI can do.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -16,6 +17,17 @@ use super::pause::{Blob, Image};
 
 /// The containerd namespace in which the CRI plugin keeps everything.
 const NAMESPACE: &str = "k8s.io";
+
+/// The topic of the event by which a subscription is known to stand.
+const SUBSCRIBED: &str = "/isopod/subscribed";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PublishRequest {
+    #[prost(string, tag = "1")]
+    topic: String,
+    #[prost(message, optional, tag = "2")]
+    event: Option<AnyMessage>,
+}
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct SubscribeRequest {
@@ -187,20 +199,40 @@ pub enum TaskChange {
     OutOfMemory(String),
 }
 
+/// Publishes an event that says nothing.
+async fn publish(channel: Channel) -> Result<(), Status> {
+    let mut grpc = ready(channel).await?;
+    let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Publish");
+    let codec: ProstCodec<PublishRequest, ()> = ProstCodec::default();
+    let event = AnyMessage { type_url: "isopod/Subscribed".into(), value: Vec::new() };
+    let publish = PublishRequest { topic: SUBSCRIBED.into(), event: Some(event) };
+    grpc.unary(request(publish), path, codec).await.map(|_| ())
+}
+
 /// containerd's task events, as they happen.
 pub struct TaskEvents(tonic::Streaming<Envelope>);
 
 impl TaskEvents {
-    /// Subscribes; fails with `Unimplemented` where the runtime is not containerd.
+    /// Subscribes; fails with `Unimplemented` where the runtime is not containerd. Every change after
+    /// the answer is told: containerd answers with its first event, and so that there is one, an event
+    /// of our own is published until then.
     pub async fn subscribe(channel: Channel) -> Result<Self, Status> {
-        let mut grpc = ready(channel).await?;
+        let mut grpc = ready(channel.clone()).await?;
         let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
         let codec: ProstCodec<SubscribeRequest, Envelope> = ProstCodec::default();
-        let filters = ["exit", "oom"]
-            .map(|t| format!("namespace=={NAMESPACE},topic==\"/tasks/{t}\""))
+        let filters = ["/tasks/exit", "/tasks/oom", SUBSCRIBED]
+            .map(|t| format!("namespace=={NAMESPACE},topic==\"{t}\""))
             .to_vec();
         let stream = grpc.server_streaming(request(SubscribeRequest { filters }), path, codec);
-        Ok(Self(stream.await?.into_inner()))
+        let mut stream = std::pin::pin!(stream);
+        let mut pause = Duration::from_millis(10);
+        loop {
+            tokio::select! {
+                answer = &mut stream => return Ok(Self(answer?.into_inner())),
+                () = tokio::time::sleep(pause) => publish(channel.clone()).await?,
+            }
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
     }
 
     /// The next change; `None` when containerd has gone.

@@ -211,6 +211,17 @@ impl Observed {
         self.containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
     }
 
+    /// Takes what a look over everything found. A container that has ended since stays so.
+    pub fn replace(&mut self, found: Self) {
+        let before = std::mem::replace(self, found);
+        for container in before.containers {
+            let there = |c: &Container| c.id == container.id;
+            if container.state == State::Exited && self.containers.iter().any(there) {
+                self.put_container(container);
+            }
+        }
+    }
+
     /// Forgets a container that is gone.
     pub fn drop_container(&mut self, id: &str) {
         self.containers.retain(|c| c.id != id);
@@ -239,5 +250,12 @@ mod tests {
         observed.put_container(of(State::Exited));
         observed.put_container(of(State::Running));
         assert_eq!(observed.latest("a").map(|c| c.state), Some(State::Exited));
+        // Nor does a look that began before the end make it undone.
+        let mut before = Observed::default();
+        before.put_container(of(State::Running));
+        observed.replace(before);
+        assert_eq!(observed.latest("a").map(|c| c.state), Some(State::Exited));
+        observed.replace(Observed::default());
+        assert!(observed.containers.is_empty(), "what is gone is gone");
     }
 }

@@ -106,6 +106,8 @@ pub struct Worker {
     ending: CancellationToken,
     volumes: Option<Paths>,
     overhaul: Option<Instant>,
+    /// Everything is to be looked over, once nothing is being changed.
+    relist: bool,
     setting_up: bool,
     set_up: Retry,
     making_sandbox: bool,
@@ -169,6 +171,8 @@ impl Worker {
             ending: CancellationToken::new(),
             volumes: None,
             overhaul: None,
+            // A change between the look that found these and now was told to nobody.
+            relist: !observed_nothing,
             setting_up: false,
             set_up: Retry::default(),
             making_sandbox: false,
@@ -249,14 +253,7 @@ impl Worker {
             Message::Objects => self.overhaul = Some(Instant::now()),
             Message::Evict(verdict) => self.verdict = self.verdict.take().or(Some(verdict)),
             Message::Changed(id) => self.look(id),
-            Message::Relist => {
-                if !self.busy() && self.life == Life::Running {
-                    let (kubelet, uid) = (Arc::clone(&self.kubelet), self.uid.clone());
-                    self.tasks.spawn(async move {
-                        Outcome::Observed(stop::observe(&kubelet, &uid).await.ok())
-                    });
-                }
-            }
+            Message::Relist => self.relist = true,
         }
     }
 
@@ -304,8 +301,19 @@ impl Worker {
         self.making_sandbox || self.starting.is_some() || self.stopping || !self.killing.is_empty()
     }
 
+    /// Looks at all that the runtime has of the pod.
+    fn observe(&mut self) {
+        self.relist = false;
+        let (kubelet, uid) = (Arc::clone(&self.kubelet), self.uid.clone());
+        self.tasks
+            .spawn(async move { Outcome::Observed(stop::observe(&kubelet, &uid).await.ok()) });
+    }
+
     /// Starts whatever is due and answers when to look again without being told.
     fn step(&mut self) -> Option<Instant> {
+        if self.relist && !self.busy() && self.life == Life::Running {
+            self.observe();
+        }
         self.deadline();
         if self.life == Life::Running {
             let over = self.pod.is_deleting()

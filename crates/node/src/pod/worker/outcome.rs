@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{AGREE, Life, OVERHAUL, Outcome, Retry, Worker};
 use crate::pod::observed::{Container, Sandbox, State};
 use crate::pod::start::{self, StartError};
-use crate::pod::stop;
 use crate::pod::view::ContainerRef;
 use crate::volumes::Volumes;
 use crate::volumes::token::until;
@@ -148,11 +147,12 @@ impl Worker {
                 self.observed.put_sandbox(Sandbox { ips, ..sandbox });
             }
             Outcome::LookSandbox(None) => self.observed.sandboxes.clear(),
-            Outcome::Observed(observed) => {
-                if let Some(observed) = observed.filter(|_| !self.busy()) {
-                    self.observed = observed;
-                }
-            }
+            Outcome::Observed(found) => match found {
+                // It may know nothing yet of what is being made.
+                Some(_) if self.busy() => self.relist = true,
+                Some(found) => self.observed.replace(found),
+                None => {}
+            },
         }
     }
 
@@ -179,10 +179,7 @@ impl Worker {
                 }
                 self.starts.entry(at).or_default().failed();
                 // It may have been made before it failed.
-                let (kubelet, uid) = (Arc::clone(&self.kubelet), self.uid.clone());
-                self.tasks.spawn(async move {
-                    Outcome::Observed(stop::observe(&kubelet, &uid).await.ok())
-                });
+                self.observe();
             }
         }
     }
