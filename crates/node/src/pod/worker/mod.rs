@@ -38,9 +38,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// How often volumes are looked over while the pod runs; changes of their objects come at once.
 const OVERHAUL: Duration = Duration::from_secs(90);
 /// The pauses, in milliseconds, between asking for something that the event stream calls ended,
-/// until the runtime agrees: it cleans up before it says so, which takes a while on a busy machine.
-const AGREE: [u64; 14] =
-    [5, 10, 20, 50, 100, 200, 500, 1000, 1000, 2000, 5000, 5000, 10_000, 20_000];
+/// until the runtime agrees: it cleans up before it says so, which takes seconds on a busy machine.
+/// The last one, so many times.
+const AGREE: ([u64; 7], (u64, usize)) = ([5, 10, 20, 50, 100, 200, 500], (1000, 60));
 
 /// Where a pod is in its life.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,6 +12,12 @@ use crate::pod::view::ContainerRef;
 use crate::volumes::Volumes;
 use crate::volumes::token::until;
 
+/// The pauses of [`AGREE`], in their order.
+fn agree() -> impl Iterator<Item = u64> {
+    let (first, (last, times)) = AGREE;
+    first.into_iter().chain(std::iter::repeat_n(last, times))
+}
+
 impl Worker {
     /// Asks the runtime about a container, or a sandbox, that is said to have changed.
     pub(super) fn look(&mut self, id: String) {
@@ -19,7 +25,7 @@ impl Worker {
         if self.observed.sandboxes.iter().any(|s| s.id == id) {
             self.tasks.spawn(async move {
                 // The sandbox's process has ended before the runtime says so.
-                for pause in AGREE {
+                for pause in agree() {
                     match kubelet.cri.sandbox(&id).await {
                         Ok(s) if !Sandbox::of(&s).ready => {
                             return Outcome::LookSandbox(Some(Sandbox::of(&s)));
@@ -34,10 +40,11 @@ impl Worker {
         }
         self.tasks.spawn(async move {
             let mut found = None;
-            for pause in AGREE {
+            for pause in agree() {
                 match start::look(&kubelet, &id).await {
-                    Ok(c) if c.state == State::Running => found = Some(c),
-                    Ok(c) => return Outcome::Look(id, Some(c)),
+                    Ok(c) if c.state == State::Exited => return Outcome::Look(id, Some(c)),
+                    // Not even started, as it says, where the end came that fast.
+                    Ok(c) => found = Some(c),
                     Err(e) if e.is_not_found() => return Outcome::Look(id, None),
                     Err(_) => {}
                 }
