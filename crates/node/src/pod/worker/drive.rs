@@ -68,7 +68,9 @@ impl Worker {
                 wake.extend(self.sandbox.at);
             }
         }
-        for wait in &plan.wait {
+        // The one that is being started waits no more: its delay is that of the next time.
+        let starting = self.starting;
+        for wait in plan.wait.iter().filter(|w| starting != Some(w.at)) {
             self.announce_wait(wait);
             wake.push(Instant::now() + until(now, wait.until));
         }
