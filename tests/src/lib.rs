@@ -29,6 +29,11 @@ const ANY_DISK: [&str; 3] = [
     "--image-gc-low-threshold=80",
 ];
 
+/// Those, for the parts that have a node.
+fn node_args(part: &str) -> &'static [&'static str] {
+    if matches!(part, "server" | "kubelet") { &ANY_DISK } else { &[] }
+}
+
 /// How long anything may take before a test gives up. Generous: CI machines are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -171,7 +176,7 @@ impl Isopod {
             .arg(name)
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
-            .args(ANY_DISK.iter().filter(|_| name == "kubelet"))
+            .args(node_args(name))
             .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("clones"))
@@ -193,7 +198,7 @@ impl Isopod {
             all.extend(["--data-dir".into(), data.display().to_string()]);
         }
         all.extend(["--token-auth-file".into(), tokens.display().to_string()]);
-        all.extend(ANY_DISK.iter().filter(|_| part == "server").map(|a| (*a).to_owned()));
+        all.extend(node_args(part).iter().map(|a| (*a).to_owned()));
         all.extend(args.iter().map(|a| (*a).to_owned()));
         let mut isopod = Self { child: None, args: all, dir, data, port, machine };
         isopod.start_again();

@@ -105,8 +105,9 @@ pub async fn run(ctx: Context) {
         absent: Mutex::default(),
         ctx: ctx.clone(),
     });
+    let mut known = Tags::default();
     let setup = async {
-        while let Err(error) = controller.refresh(&mut Tags::default()).await {
+        while let Err(error) = controller.refresh(&mut known).await {
             tracing::warn!("garbage collector: {error}");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -124,7 +125,6 @@ pub async fn run(ctx: Context) {
         () = ctx.shutdown.cancelled() => return,
     }
     let refreshing = async {
-        let mut known = Tags::default();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(REFRESH) => {}

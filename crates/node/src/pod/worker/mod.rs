@@ -118,7 +118,7 @@ pub struct Worker {
     stopping: bool,
     end: Retry,
     backoff: Backoff,
-    /// The key and the end after which each running start counts for the back-off.
+    /// Why containers wait, by their names.
     waiting: HashMap<String, Waiting>,
     announced: HashMap<String, Timestamp>,
     verdict: Option<Waiting>,
