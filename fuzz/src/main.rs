@@ -1,6 +1,6 @@
 //! Runs a target on random damage of its corpus, for builds without libFuzzer.
 //!
-//! `cargo run --release --manifest-path fuzz/Cargo.toml -- json --seconds 60 [--seed 1]`; `all` runs
+//! `cargo run --release -p fuzz --bin fuzz -- json --seconds 60 [--seed 1]`; `all` runs
 //! every target. An input that panics, takes longer than a second or asks for more memory than its
 //! bound is written to `fuzz/artifacts/<target>/` and ends the run with an error.
 
@@ -17,6 +17,7 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes to the system's allocator unchanged; counting does not touch the memory.
+#[allow(unsafe_code)] // an allocator has no other form
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
@@ -183,4 +184,21 @@ fn main() -> Result<(), String> {
         }
     }
     if known { Ok(()) } else { Err(usage.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test for all targets: the memory is counted for the whole process.
+    #[test]
+    fn no_target_is_harmed_by_its_corpus() {
+        for (name, target) in TARGETS {
+            let corpus = corpus(name);
+            assert!(!corpus.is_empty(), "{name} has no corpus");
+            for input in corpus {
+                assert_eq!(check(target, &input), Ok(()), "{name}: {}", input.escape_ascii());
+            }
+        }
+    }
 }

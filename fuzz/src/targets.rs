@@ -99,6 +99,7 @@ pub fn patch(data: &[u8]) {
             api_version: &version,
             schema: apply::Schema::Type(ty),
             reset: &reset,
+            versions: None,
             now: "2026-01-01T00:00:00Z",
         };
         for force in [false, true] {
@@ -116,7 +117,7 @@ pub fn selector(data: &[u8]) {
         return;
     }
     if let Ok(selector) = LabelSelector::parse(text) {
-        let labels = |key: &str| (key.len() % 2 == 0).then_some("a");
+        let labels = |key: &str| key.len().is_multiple_of(2).then_some("a");
         let _ = selector.matches_with(labels);
         let shown = selector.to_string();
         let again = LabelSelector::parse(&shown).expect("what was printed can be read");
