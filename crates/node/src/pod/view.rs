@@ -118,6 +118,13 @@ impl PodView {
         self.pod.metadata.labels.as_ref().unwrap_or(&NONE)
     }
 
+    /// Whether files that show a pod's fields may read differently for `new`, a later state of it.
+    pub fn shows_otherwise(&self, new: &Self) -> bool {
+        self.labels() != new.labels()
+            || self.annotations() != new.annotations()
+            || self.spec != new.spec
+    }
+
     /// Whether deletion was asked for.
     pub fn is_deleting(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()

@@ -36,7 +36,7 @@ impl Worker {
                 wake.extend(self.set_up.at);
             }
         }
-        wake.extend(self.overhaul.filter(|_| !self.setting_up));
+        wake.extend(self.overhaul.filter(|_| !self.setting_up && !overhaul));
         let Some(volumes) = self.volumes.clone() else { return };
         if self.stopping {
             return;
@@ -90,6 +90,7 @@ impl Worker {
 
     fn spawn_set_up(&mut self) {
         self.setting_up = true;
+        self.overhaul = None;
         let (kubelet, pod) = (Arc::clone(&self.kubelet), Arc::clone(&self.pod));
         let ips = self.observed.sandbox().map(|s| s.ips.clone()).unwrap_or_default();
         self.tasks.spawn(async move { Outcome::SetUp(start::set_up(&kubelet, &pod, &ips).await) });

@@ -31,7 +31,7 @@ use crate::pod::start::StartError;
 use crate::pod::status::Waiting;
 use crate::pod::stop;
 use crate::pod::view::{ContainerRef, PodView};
-use crate::volumes::Paths;
+use crate::volumes::{Paths, Volumes};
 
 /// How long after a failed step it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -247,6 +247,9 @@ impl Worker {
                     pod.status.clone_from(&self.pod.status);
                 }
                 self.resize(&pod);
+                if Volumes::changes(&pod) && self.pod.shows_otherwise(&pod) {
+                    self.overhaul = Some(Instant::now());
+                }
                 self.pod = Arc::new(pod);
             }
             Message::Removed => self.removed = true,

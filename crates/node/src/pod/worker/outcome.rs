@@ -69,11 +69,13 @@ impl Worker {
                     Ok(paths) => {
                         self.volumes = Some(paths);
                         self.set_up = Retry::default();
-                        self.overhaul = self.next_overhaul();
+                        // What changed while they were set up is looked at again at once.
+                        self.overhaul = self.overhaul.or_else(|| self.next_overhaul());
                     }
                     Err(error) => {
                         tracing::warn!(pod = %self.pod.key(), %error, "volumes are not ready");
                         self.set_up.failed();
+                        self.overhaul = Some(Instant::now());
                     }
                 }
             }
