@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use store::Store;
 
+use super::links::Place;
 use super::{failed, join, kubelet_of, pod_of, stream};
 use crate::edge::respond::Reply;
 use crate::server::{Request, Server, Target};
@@ -33,12 +34,19 @@ pub async fn serve(
     mut request: Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
-    let backend = backend(server, target)?;
+    let (backend, there) = backend(server, target)?;
     stream::admit(server, &request, target).await?;
-    let rest = rest_of(request.parts.uri.path());
-    if rest.is_empty() && request.parts.method == http::Method::GET {
+    let path = request.parts.uri.path();
+    let rest = rest_of(path);
+    if rest.is_empty() && [http::Method::GET, http::Method::HEAD].contains(&request.parts.method) {
         return Ok(with_slash(&request));
     }
+    let host = request.parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let place = Place {
+        prefix: path.strip_suffix(rest).unwrap_or(path).to_owned(),
+        there,
+        here: host.or(request.parts.uri.host()).unwrap_or("").to_owned(),
+    };
     let mut uri = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
     if let Some(query) = request.parts.uri.query() {
         uri = format!("{uri}?{query}");
@@ -46,11 +54,15 @@ pub async fn serve(
     let upgrade = client::stream::handshake::wants_upgrade(&request.parts.headers);
     let mut builder = HttpRequest::builder().method(request.parts.method.clone()).uri(uri);
     for (name, value) in &request.parts.headers {
-        let ours = [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH].contains(name);
+        let ours = [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH].contains(name)
+            || name.as_str() == "x-forwarded-uri";
         let kept = upgrade && [header::UPGRADE, header::CONNECTION].contains(name);
         if !ours && (kept || !HOP.contains(name)) {
             builder = builder.header(name, value);
         }
+    }
+    if let Ok(path) = HeaderValue::from_str(path) {
+        builder = builder.header("x-forwarded-uri", path);
     }
     let body = request.take_body();
     let onward = builder.body(body.bytes().await?).map_err(ApiError::internal)?;
@@ -62,6 +74,7 @@ pub async fn serve(
     for name in HOP {
         parts.headers.remove(name);
     }
+    let body = place.rewrite(&mut parts, body);
     Ok(Reply::from_parts(parts, body))
 }
 
@@ -135,8 +148,8 @@ fn split_name(name: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
-/// Who answers.
-fn backend(server: &Server, target: &Target) -> Result<Client, ApiError> {
+/// Who answers, and the address.
+fn backend(server: &Server, target: &Target) -> Result<(Client, String), ApiError> {
     let refuse = || {
         let text = format!("invalid {} request {:?}", target.kind.singular, target.name);
         ApiError::bad_request(text)
@@ -147,15 +160,15 @@ fn backend(server: &Server, target: &Target) -> Result<Client, ApiError> {
         return Err(refuse());
     }
     let named = target.named(&target.namespace, name);
-    match target.kind.plural {
-        "nodes" => kubelet_of(server, name),
+    let address = match target.kind.plural {
+        "nodes" => return kubelet_of(server, name),
         "pods" => {
             let pod = pod_of(&named)?;
             let Some(ip) = pod.text("status.podIP").filter(|ip| !ip.is_empty()) else {
                 return Err(ApiError::bad_request("address not allowed"));
             };
             let port = if port.is_empty() { first_port(&pod) } else { port.to_owned() };
-            server.upstream.plain(scheme, &join(ip, &port))
+            join(ip, &port)
         }
         _ => {
             let service = named.object(&*named.entry()?)?;
@@ -167,9 +180,10 @@ fn backend(server: &Server, target: &Target) -> Result<Client, ApiError> {
                     let message = format!("no endpoints available for service {:?}", target.name);
                     ApiError::new(Reason::ServiceUnavailable, message)
                 })?;
-            server.upstream.plain(scheme, &join(&host, &port))
+            join(&host, &port)
         }
-    }
+    };
+    Ok((server.upstream.plain(scheme, &address)?, address))
 }
 
 fn first_port(pod: &Object) -> String {

@@ -52,7 +52,7 @@ pub async fn serve(
             separator = '&';
         }
     }
-    let kubelet = kubelet_of(server, node)?;
+    let (kubelet, _) = kubelet_of(server, node)?;
     let upstream = HttpRequest::builder()
         .method(Method::GET)
         .uri(&path)

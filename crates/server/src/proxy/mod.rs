@@ -3,6 +3,7 @@
 //! Not here: the framing of streams (`client::stream`), what a kubelet does.
 
 pub mod http;
+mod links;
 pub mod log;
 pub mod stream;
 
@@ -94,8 +95,8 @@ pub fn join(host: &str, port: &str) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// A client of the kubelet of a node.
-pub fn kubelet_of(server: &Server, node: &str) -> Result<Client, ApiError> {
+/// A client of the kubelet of a node, and its address.
+pub fn kubelet_of(server: &Server, node: &str) -> Result<(Client, String), ApiError> {
     let entry = server.store.resource("nodes").get("", node);
     let entry = entry.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
     let object = entry.object().map_err(ApiError::internal)?;
@@ -104,7 +105,7 @@ pub fn kubelet_of(server: &Server, node: &str) -> Result<Client, ApiError> {
             "node {node}: no preferred addresses found; known addresses: []"
         ))
     })?;
-    server.upstream.kubelet(&address)
+    Ok((server.upstream.kubelet(&address)?, address))
 }
 
 /// The pod that a request is about.

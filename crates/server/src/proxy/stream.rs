@@ -42,7 +42,7 @@ pub async fn serve(
             return Ok(reply);
         }
     };
-    let kubelet = kubelet_of(server, node)?;
+    let (kubelet, _) = kubelet_of(server, node)?;
     let io = upgraded(&mut request)?;
     let reply: Reply = handshake.response::<EmptyBody>().map(|_| Body::empty());
     let query = request.parts.uri.query().unwrap_or("").to_owned();
