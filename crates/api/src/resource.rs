@@ -130,6 +130,7 @@ resources! {
     POD_DISRUPTION_BUDGETS = namespaced("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget");
     PRIORITY_CLASSES = cluster("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass");
     STORAGE_CLASSES = cluster("storage.k8s.io", "v1", "storageclasses", "StorageClass");
+    VOLUME_ATTRIBUTES_CLASSES = cluster("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass");
     CSI_NODES = cluster("storage.k8s.io", "v1", "csinodes", "CSINode");
     RUNTIME_CLASSES = cluster("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass");
     ROLES = namespaced("rbac.authorization.k8s.io", "v1", "roles", "Role");

@@ -28,6 +28,7 @@ mod namespace;
 mod nodeipam;
 mod nodelifecycle;
 mod podgc;
+mod protection;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
@@ -53,6 +54,12 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("namespace-controller", |ctx| Box::pin(namespace::run(ctx))),
     ("node-ipam-controller", |ctx| Box::pin(nodeipam::run(ctx))),
     ("node-lifecycle-controller", |ctx| Box::pin(nodelifecycle::run(ctx))),
+    ("persistentvolume-protection-controller", |ctx| {
+        Box::pin(protection::run(ctx, protection::Flavour::Volume))
+    }),
+    ("persistentvolumeclaim-protection-controller", |ctx| {
+        Box::pin(protection::run(ctx, protection::Flavour::Claim))
+    }),
     ("pod-garbage-collector-controller", |ctx| Box::pin(podgc::run(ctx))),
     ("replicaset-controller", |ctx| {
         Box::pin(replicaset::run(ctx, replicaset::Flavour::ReplicaSet))
@@ -63,6 +70,9 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("root-ca-certificate-publisher-controller", |ctx| Box::pin(rootca::run(ctx))),
     ("serviceaccount-controller", |ctx| Box::pin(serviceaccount::run(ctx))),
     ("taint-eviction-controller", |ctx| Box::pin(tainteviction::run(ctx))),
+    ("volumeattributesclass-protection-controller", |ctx| {
+        Box::pin(protection::run(ctx, protection::Flavour::AttributesClass))
+    }),
 ];
 
 /// The names that `Config::controllers` may hold.
