@@ -4,6 +4,7 @@
 //! object back; `proto` reads and writes by the schema table. Not here: content negotiation, CBOR.
 
 use crate::object::Object;
+use crate::schema::{Field, Type};
 
 pub mod conform;
 pub mod json;
@@ -103,8 +104,43 @@ pub(crate) struct Path<'a> {
 pub(crate) enum Part<'a> {
     Root,
     Field(&'a str),
+    /// A field of a struct that upstream has inlined, after the names of what it is inlined in.
+    Inlined(&'static str, &'a str),
     Key(&'a str),
     Index(usize),
+}
+
+/// What upstream's structs inline: their fields are the outer struct's in JSON, not in Go.
+const INLINED: &[(&str, &str)] = &[
+    ("ConfigMapEnvSource", "LocalObjectReference"),
+    ("ConfigMapKeySelector", "LocalObjectReference"),
+    ("ConfigMapProjection", "LocalObjectReference"),
+    ("ConfigMapVolumeSource", "LocalObjectReference"),
+    ("EphemeralContainer", "EphemeralContainerCommon"),
+    ("IngressRule", "IngressRuleValue"),
+    ("NamedRuleWithOperations", "RuleWithOperations.Rule"),
+    ("PersistentVolumeSpec", "PersistentVolumeSource"),
+    ("Probe", "ProbeHandler"),
+    ("RuleWithOperations", "Rule"),
+    ("SecretEnvSource", "LocalObjectReference"),
+    ("SecretKeySelector", "LocalObjectReference"),
+    ("SecretProjection", "LocalObjectReference"),
+    ("Volume", "VolumeSource"),
+];
+
+impl Part<'_> {
+    /// The part of a path that a field of a type is.
+    pub fn of(ty: &Type, field: &Field) -> Part<'static> {
+        let by = INLINED.iter().find(|(outer, _)| field.proto.len() > 1 && *outer == ty.short());
+        match by {
+            // The operations of a rule are not as deep as what it is about.
+            Some((_, by)) if field.proto.len() == 2 => {
+                Part::Inlined(by.split('.').next().unwrap_or(by), field.name)
+            }
+            Some((_, by)) => Part::Inlined(by, field.name),
+            None => Part::Field(field.name),
+        }
+    }
 }
 
 impl<'a> Path<'a> {
@@ -120,7 +156,7 @@ impl<'a> Path<'a> {
         match self.part {
             Part::Root => {}
             Part::Index(at) => text.push_str(&format!("[{at}]")),
-            Part::Field(name) | Part::Key(name) => {
+            Part::Field(name) | Part::Inlined(_, name) | Part::Key(name) => {
                 if !text.is_empty() {
                     text.push('.');
                 }
@@ -130,14 +166,19 @@ impl<'a> Path<'a> {
         text
     }
 
-    /// `spec.containers.name`: fields only.
+    /// `spec.containers.name`: fields only, with what upstream's structs inline.
     pub fn fields(&self) -> String {
         let mut text = self.parent.map(Path::fields).unwrap_or_default();
-        if let Part::Field(name) = self.part {
+        let (inlined, name) = match self.part {
+            Part::Field(name) => (None, name),
+            Part::Inlined(by, name) => (Some(by), name),
+            _ => return text,
+        };
+        for part in inlined.into_iter().chain([name]) {
             if !text.is_empty() {
                 text.push('.');
             }
-            text.push_str(name);
+            text.push_str(part);
         }
         text
     }

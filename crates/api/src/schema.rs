@@ -287,10 +287,10 @@ impl FieldType {
             Self::Double => "float64".into(),
             Self::Bool => "bool".into(),
             Self::Bytes => "[]uint8".into(),
-            Self::Time => "v1.Time".into(),
-            Self::MicroTime => "v1.MicroTime".into(),
+            // Read as texts.
+            Self::Time | Self::MicroTime => "string".into(),
             Self::Quantity => "resource.Quantity".into(),
-            Self::IntOrString => "intstr.IntOrString".into(),
+            Self::IntOrString => "int32".into(),
             Self::Raw => "runtime.RawExtension".into(),
             Self::FieldSet => "v1.FieldsV1".into(),
             Self::Json => "v1.JSON".into(),
@@ -299,6 +299,7 @@ impl FieldType {
             Self::SchemaOrStrings => "v1.JSONSchemaPropsOrStringArray".into(),
             Self::Ref(to) => to.go_name().into(),
             Self::List(item) => format!("[]{}", item.go_name()),
+            Self::Map(item) if **item == Self::Quantity => "v1.ResourceList".into(),
             Self::Map(item) => format!("map[string]{}", item.go_name()),
         }
     }

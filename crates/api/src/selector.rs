@@ -89,9 +89,19 @@ impl MatchExpression {
                 Err(SelectorError("exactly one value is required for 'Gt', 'Lt' operators".into()))
             }
         };
+        let some = || match self.values.is_empty() {
+            true => {
+                Err(SelectorError("for 'in', 'notin' operators, values set can't be empty".into()))
+            }
+            false => Ok(set()),
+        };
+        if matches!(&*self.operator, "Exists" | "DoesNotExist") && !self.values.is_empty() {
+            let why = "values set must be empty for exists and does not exist";
+            return Err(SelectorError(why.into()));
+        }
         let op = match self.operator.as_str() {
-            "In" => Op::In(set()),
-            "NotIn" => Op::NotIn(set()),
+            "In" => Op::In(some()?),
+            "NotIn" => Op::NotIn(some()?),
             "Exists" => Op::Exists,
             "DoesNotExist" => Op::DoesNotExist,
             "Gt" => Op::GreaterThan(number()?),

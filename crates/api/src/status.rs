@@ -253,6 +253,8 @@ pub struct ApiError {
     pub generic: bool,
     /// `metadata.continue`: how to go on after an expired list.
     pub continue_token: String,
+    /// Warnings that go with the answer; not part of the status.
+    pub warnings: Vec<String>,
 }
 
 impl ApiError {
@@ -267,6 +269,7 @@ impl ApiError {
             foreign_causes: Vec::new(),
             generic: false,
             continue_token: String::new(),
+            warnings: Vec::new(),
         }
     }
 

@@ -57,7 +57,7 @@ pub fn create(kind: &Kind, new: &mut Object) -> Vec<Cause> {
     let root = At::root(&value);
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
-    meta::create(&root, kind.namespaced, rules.name, &mut faults);
+    meta::create(&root, kind.namespaced, rules.name, rules.prefix(), &mut faults);
     if rules.standard_finalizers() {
         meta::standard_finalizers(&root, &mut faults);
     }
@@ -115,11 +115,11 @@ fn changed(
     let rules = Rules::of(kind.group, kind.kind);
     let mut faults = Vec::new();
     // Upstream looks at the metadata of every kind, and again with the kind's own rules.
-    meta::whole(&new, &mut faults);
+    meta::whole(&new, names::path_segment, &mut faults);
     meta::update(&new, &old, &mut faults);
     for look in look.as_ref().map_or(rules.looks, std::slice::from_ref) {
         match look {
-            Look::Whole => meta::whole(&new, &mut faults),
+            Look::Whole => meta::whole(&new, rules.prefix(), &mut faults),
             Look::Change => meta::update(&new, &old, &mut faults),
         }
         if rules.standard_finalizers() {
@@ -137,6 +137,16 @@ pub fn service_addresses(new: &Object) -> Vec<Cause> {
     let value = Value::Object(new.0.clone());
     let mut faults = Vec::new();
     service::given_addresses(&At::root(&value), &mut faults);
+    faults
+}
+
+/// The faults of the `requirements` of a selector in an access review.
+pub fn requirements(field: &str, selector: &Value) -> Vec<Cause> {
+    let mut faults = Vec::new();
+    let root = At::root(&Value::Null);
+    let at = root.get(field).with(selector);
+    let labels = field.ends_with("labelSelector");
+    common::requirements(&at.get("requirements"), labels, &mut faults);
     faults
 }
 

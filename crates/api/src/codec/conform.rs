@@ -96,7 +96,7 @@ impl Conform<'_> {
             }
             let field = &ty.fields[guess];
             guess += 1;
-            if self.field(value, field, ty, &path.child(Part::Field(field.name)))? {
+            if self.field(value, field, ty, &path.child(Part::of(ty, field)))? {
                 always += usize::from(field.is_always());
             } else {
                 dropped.push(field.name);
@@ -178,6 +178,10 @@ impl Conform<'_> {
                 let canonical = quantity::normalize(&text).map_err(type_error)?;
                 *value = Value::String(canonical.into_owned());
                 true
+            }
+            // Read as the text of an amount, whatever it is.
+            (FieldType::Quantity, _) => {
+                return Err(quantity::normalize("[]").map_or_else(type_error, |_| type_error("")));
             }
             (FieldType::IntOrString, Value::String(_)) => true,
             (FieldType::IntOrString, Value::Number(n)) => {

@@ -282,7 +282,7 @@ impl<'t> Reader<'t> {
                 Fields::Of(ty) => match ty.find(&key) {
                     Some(field) => {
                         let field = &ty.fields[field];
-                        let here = path.child(Part::Field(field.name));
+                        let here = path.child(Part::of(ty, field));
                         self.space();
                         let start = self.at;
                         let value = self.value(Shape::Field(&field.ty), &here, depth + 1)?;

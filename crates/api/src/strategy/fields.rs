@@ -45,6 +45,14 @@ fn definition_stored(object: &mut Object) {
 /// New namespaces are active and hold the finalizer that empties them.
 pub(super) fn namespace_create(object: &mut Object) {
     object.0.insert("status".into(), json!({ "phase": "Active" }));
+    // A generated name was not known to the defaults.
+    let name = object.name().to_owned();
+    if !name.is_empty() {
+        let labels = object.meta_mut().entry("labels").or_insert_with(|| json!({}));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+        }
+    }
     let finalizers = list_mut(object, "spec", "finalizers");
     if !finalizers.iter().any(|f| f == "kubernetes") {
         finalizers.push("kubernetes".into());

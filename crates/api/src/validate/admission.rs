@@ -121,6 +121,15 @@ fn webhook(hook: &At<'_>, kept: Kept, f: &mut Faults) {
     }
 }
 
+/// One of these; only no value at all is missing.
+fn policy_choice(at: &At<'_>, supported: &[&str], f: &mut Faults) {
+    if at.is_set() {
+        at.one_of(f, supported);
+    } else {
+        at.required(f, "");
+    }
+}
+
 /// Where a webhook is: an address with a host and little else.
 pub(super) fn webhook_url(at: &At<'_>, f: &mut Faults) {
     let form = "; desired format: https://host[/path]";
@@ -152,8 +161,12 @@ pub(super) fn webhook_url(at: &At<'_>, f: &mut Faults) {
 
 /// The service in front of a webhook.
 pub(super) fn webhook_service(service: &At<'_>, f: &mut Faults) {
-    service.get("name").need(f);
-    service.get("namespace").need(f);
+    // Upstream takes each of the two for the other.
+    for (said, missing) in [("name", "namespace"), ("namespace", "name")] {
+        if service.get(missing).is_empty() {
+            service.get(said).required(f, "");
+        }
+    }
     let port = service.get("port");
     if port.is_set() {
         for why in names::port_number(port.number()) {
@@ -162,10 +175,10 @@ pub(super) fn webhook_service(service: &At<'_>, f: &mut Faults) {
     }
     let path = service.get("path");
     let text = path.text();
-    if !path.is_set() || text == "/" {
+    if text.is_empty() || text == "/" {
         return;
     }
-    if text.contains("//") || text.is_empty() {
+    if text == "//" {
         path.invalid(f, "segment[0] may not be empty");
         return;
     }
@@ -354,7 +367,7 @@ pub(super) fn validating_policy_status(new: &At<'_>, _old: &At<'_>, f: &mut Faul
 }
 
 fn policy_head(spec: &At<'_>, f: &mut Faults) {
-    spec.get("failurePolicy").need_one_of(f, &["Fail", "Ignore"]);
+    policy_choice(&spec.get("failurePolicy"), &["Fail", "Ignore"], f);
     let params = spec.get("paramKind");
     if params.is_set() {
         param_kind(&params, f);
@@ -400,7 +413,7 @@ fn param_kind(at: &At<'_>, f: &mut Faults) {
 }
 
 fn match_resources(at: &At<'_>, f: &mut Faults) {
-    at.get("matchPolicy").need_one_of(f, &["Equivalent", "Exact"]);
+    policy_choice(&at.get("matchPolicy"), &["Equivalent", "Exact"], f);
     for field in SELECTORS {
         let selector = at.get(field);
         if selector.is_set() {

@@ -190,7 +190,8 @@ impl<'a> At<'a> {
 
     /// Invalid, with a text that stands for the value as it is.
     pub fn invalid_shown(&self, f: &mut Faults, shown: &str, why: &str) {
-        let message = format!("Invalid value: {shown}: {why}");
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let message = format!("Invalid value: {shown}{why}");
         f.push(Cause::new(CauseReason::Invalid, self.path(), message));
     }
 

@@ -16,7 +16,11 @@ pub(super) fn job(root: &At<'_>, f: &mut Faults) {
     if spec.get("completionMode").text() == "Indexed" && count > 0 {
         let last = format!("{}-{}", name.text(), count - 1);
         if !names::dns_label(&last).is_empty() {
-            name.invalid(f, &format!("will not able to create pod with invalid DNS label: {last}"));
+            name.invalid_as(
+                f,
+                name.text(),
+                &format!("will not able to create pod with invalid DNS label: {last}"),
+            );
         }
     }
 }
@@ -40,7 +44,7 @@ fn generated_selector(root: &At<'_>, f: &mut Faults) {
         let label = labels.key(key);
         if !label.is_set() {
             label.required(f, &format!("must be '{}'", value.text()));
-        } else if label.value != value.value {
+        } else if label.text() != value.text() {
             label.invalid_as(f, labels.value.clone(), &format!("must be '{}'", value.text()));
         }
     }
@@ -49,7 +53,7 @@ fn generated_selector(root: &At<'_>, f: &mut Faults) {
         "batch.kubernetes.io/controller-uid": uid.value, "batch.kubernetes.io/job-name": name.value,
     });
     if common::selects(selector.value, &made) == Some(false) {
-        selector.invalid(f, "`selector` not auto-generated");
+        selector.invalid_struct(f, "LabelSelector", "`selector` not auto-generated");
     }
 }
 
@@ -501,7 +505,8 @@ fn cron_spec(spec: &At<'_>, old: Option<&At<'_>>, f: &mut Faults) {
     let job = spec.get("jobTemplate.spec");
     template_rules(&job, f);
     if job.get("selector").is_set() {
-        job.get("selector").invalid(f, "`selector` will be auto-generated");
+        let why = "`selector` will be auto-generated";
+        job.get("selector").invalid_struct(f, "LabelSelector", why);
     }
     if job.get("manualSelector").is_true() {
         job.get("manualSelector").unsupported(f, &["nil", "false"]);

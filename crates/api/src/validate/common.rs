@@ -44,19 +44,47 @@ pub(super) fn label_selector(at: &At<'_>, f: &mut Faults) {
 /// A label selector, whose values may be anything where old objects had such.
 pub(super) fn label_selector_with(at: &At<'_>, f: &mut Faults, any_value: bool) {
     labels(&at.get("matchLabels"), f);
-    for expression in at.get("matchExpressions").items() {
-        let values = expression.get("values");
-        match expression.get("operator").text() {
-            "In" | "NotIn" if values.is_empty() => {
-                values.required(f, "must be specified when `operator` is 'In' or 'NotIn'");
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => values
-                .forbidden(f, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            operator => {
-                expression.get("operator").invalid_as(f, operator, "not a valid selector operator");
+    expressions(&at.get("matchExpressions"), any_value, f);
+}
+
+/// The requirements of a selector in an access review: of labels, or of fields.
+pub(super) fn requirements(list: &At<'_>, labels: bool, f: &mut Faults) {
+    const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
+    for item in list.items() {
+        let (key, values) = (item.get("key"), item.get("values"));
+        // An operator of another kind is left out of account, not refused.
+        let known = OPERATORS.contains(&item.get("operator").text());
+        if !labels && key.is_empty() {
+            key.required(f, "must be specified");
+        }
+        if known {
+            operator(&item, &values, f);
+        }
+        if labels {
+            key.qualified(f);
+            for value in values.items() {
+                value.check(f, names::label_value);
             }
         }
+    }
+}
+
+fn operator(expression: &At<'_>, values: &At<'_>, f: &mut Faults) {
+    match expression.get("operator").text() {
+        "In" | "NotIn" if values.is_empty() => {
+            values.required(f, "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => values
+            .forbidden(f, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        other => expression.get("operator").invalid_as(f, other, "not a valid selector operator"),
+    }
+}
+
+fn expressions(list: &At<'_>, any_value: bool, f: &mut Faults) {
+    for expression in list.items() {
+        let values = expression.get("values");
+        operator(&expression, &values, f);
         expression.get("key").qualified(f);
         if !any_value {
             for value in values.items() {
@@ -68,6 +96,11 @@ pub(super) fn label_selector_with(at: &At<'_>, f: &mut Faults, any_value: bool) 
 
 /// Whether a label selector matches labels.
 pub(super) fn selects(selector: &Value, labels: &Value) -> Option<bool> {
+    let mut faults = Faults::new();
+    label_selector(&At::root(selector), &mut faults);
+    if !faults.is_empty() {
+        return None;
+    }
     let spec: crate::selector::LabelSelectorSpec =
         serde::Deserialize::deserialize(selector).ok()?;
     let selector = spec.selector().ok()?;

@@ -228,6 +228,8 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
         "VolumeAttributesClass" => {
             resource == "persistentvolumeclaims" || resource == "requests.storage"
         }
+        // What is no scope has been refused.
+        other if !SCOPES.contains(&other) => true,
         _ => POD_QUOTA.contains(&resource) || resource.starts_with("requests.hugepages-"),
     }
 }
@@ -277,7 +279,8 @@ pub(super) fn quota(root: &At<'_>, f: &mut Faults) {
         }
         for (name, _) in hard.entries() {
             if is_quota(name) && !scope_fits(scope.text(), name) {
-                list.invalid_as(f, selector.value.clone(), "unsupported scope applied to resource");
+                let why = "unsupported scope applied to resource";
+                list.with(selector.value).invalid_struct(f, "ScopeSelector", why);
             }
         }
         let simple = !matches!(scope.text(), "PriorityClass" | "VolumeAttributesClass")
@@ -305,11 +308,8 @@ pub(super) fn quota(root: &At<'_>, f: &mut Faults) {
 }
 
 fn quota_name(at: &At<'_>, name: &str, f: &mut Faults) {
-    let before = f.len();
-    for why in names::qualified_name(name) {
-        at.invalid_as(f, name, &why);
-    }
-    if f.len() == before && !name.contains('/') && !is_quota(name) {
+    resources::resource_name(at, name, f);
+    if !name.contains('/') && !is_quota(name) {
         at.invalid_as(f, name, "must be a standard resource for quota");
     }
 }

@@ -454,7 +454,8 @@ pub(super) fn seccomp(at: &At<'_>, f: &mut Faults) {
             profile.required(f, "must be set when seccomp type is Localhost");
         }
     } else if profile.is_set() {
-        profile.invalid_as(f, at.value.clone(), "can only be set when seccomp type is Localhost");
+        let why = "can only be set when seccomp type is Localhost";
+        profile.with(at.value).invalid_struct(f, "SeccompProfile", why);
     }
 }
 

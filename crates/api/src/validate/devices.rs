@@ -106,7 +106,7 @@ fn device_claim(claim: &At<'_>, f: &mut Faults) {
 }
 
 fn request(at: &At<'_>, f: &mut Faults) {
-    at.get("name").need_check(f, names::dns_label);
+    at.get("name").check(f, names::dns_label);
     let (exactly, first) = (at.get("exactly"), at.get("firstAvailable"));
     let why = "exactly one of `exactly` or `firstAvailable` is required";
     match (exactly.is_set(), !first.is_empty()) {
@@ -118,7 +118,7 @@ fn request(at: &At<'_>, f: &mut Faults) {
         ),
         (true, false) => exact_request(&exactly, f),
         (false, true) => set(&first, 8, by_name, f, |part, f| {
-            part.get("name").need_check(f, names::dns_label);
+            part.get("name").check(f, names::dns_label);
             exact_request(part, f);
         }),
     }

@@ -11,14 +11,15 @@ use crate::status::Cause;
 pub(super) type NameRule = fn(&str) -> names::Faults;
 
 /// `metadata` of a new object.
-pub(super) fn create(root: &At<'_>, namespaced: bool, rule: NameRule, f: &mut Faults) {
+pub(super) fn create(
+    root: &At<'_>,
+    namespaced: bool,
+    rule: NameRule,
+    prefix: NameRule,
+    f: &mut Faults,
+) {
     let meta = root.get("metadata");
-    let prefix = meta.get("generateName");
-    if !prefix.is_empty() {
-        for why in names::prefix(prefix.text(), rule) {
-            prefix.invalid(f, &why);
-        }
-    }
+    name_prefix(&meta, prefix, f);
     let name = meta.get("name");
     if name.is_empty() {
         name.required(f, "name or generateName is required");
@@ -32,11 +33,25 @@ pub(super) fn create(root: &At<'_>, namespaced: bool, rule: NameRule, f: &mut Fa
         (false, false) => namespace.forbidden(f, "not allowed on this type"),
         (false, true) => {}
     }
-    whole(root, f);
+    rest(root, f);
 }
 
-/// What holds of `metadata` whenever it is looked at as a whole.
-pub(super) fn whole(root: &At<'_>, f: &mut Faults) {
+fn name_prefix(meta: &At<'_>, rule: NameRule, f: &mut Faults) {
+    let prefix = meta.get("generateName");
+    if !prefix.is_empty() {
+        for why in names::prefix(prefix.text(), rule) {
+            prefix.invalid(f, &why);
+        }
+    }
+}
+
+/// What holds of `metadata` of a changed object whenever it is looked at as a whole.
+pub(super) fn whole(root: &At<'_>, rule: NameRule, f: &mut Faults) {
+    name_prefix(&root.get("metadata"), rule, f);
+    rest(root, f);
+}
+
+fn rest(root: &At<'_>, f: &mut Faults) {
     let meta = root.get("metadata");
     meta.get("generation").non_negative(f);
     common::labels(&meta.get("labels"), f);

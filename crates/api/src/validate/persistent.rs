@@ -125,8 +125,8 @@ pub(super) fn claim_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     }
     let size = |at: &At<'_>, path: &str| at.get(path).quantity();
     let wanted = spec.get("resources.requests.storage");
-    if let (Some(now), Some(before)) = (wanted.quantity(), size(&was, "resources.requests.storage"))
-    {
+    if let Some(before) = size(&was, "resources.requests.storage") {
+        let now = wanted.quantity().unwrap_or(crate::quantity::Quantity::ZERO);
         let have = size(old, "status.capacity.storage").unwrap_or(crate::quantity::Quantity::ZERO);
         if now < before && now <= have {
             wanted.forbidden(f, "field can not be less than status.capacity");

@@ -179,7 +179,7 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
     if runtime.is_set() {
         runtime.check(f, names::dns_subdomain);
     }
-    at.get("preemptionPolicy").one_of_if_set(f, &["Never", "PreemptLowerPriority"]);
+    preemption_policy(&at.get("preemptionPolicy"), f);
     let overhead = at.get("overhead");
     if overhead.is_set() {
         let limits = serde_json::json!({ "limits": overhead.value });
@@ -202,6 +202,13 @@ pub(super) fn spec(at: &At<'_>, name: &str, f: &mut Faults) {
 
 /// The lists of containers, in the order in which upstream visits them.
 pub(super) const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// What pods of a priority may do to others.
+pub(super) fn preemption_policy(at: &At<'_>, f: &mut Faults) {
+    if at.is_set() {
+        at.need_one_of(f, &["PreemptLowerPriority", "Never"]);
+    }
+}
 
 fn resource_claims(list: &At<'_>, f: &mut Faults) {
     let mut seen = BTreeSet::new();
@@ -274,7 +281,7 @@ fn security(spec: &At<'_>, f: &mut Faults) {
     windows::options(&at.get("windowsOptions"), f);
     container::app_armor(&at.get("appArmorProfile"), f);
     at.get("supplementalGroupsPolicy").one_of_if_set(f, &["Merge", "Strict"]);
-    at.get("seLinuxChangePolicy").one_of_if_set(f, &["MountOption", "Recursive"]);
+    at.get("seLinuxChangePolicy").one_of_if_set(f, &["Recursive"]);
 }
 
 fn sysctls(spec: &At<'_>, list: &At<'_>, f: &mut Faults) {

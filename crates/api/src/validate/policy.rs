@@ -107,7 +107,7 @@ pub(super) fn priority_class(root: &At<'_>, f: &mut Faults) {
     } else if value.number() > 1_000_000_000 {
         value.forbidden(f, "maximum allowed value of a user defined priority is 1000000000");
     }
-    root.get("preemptionPolicy").one_of_if_set(f, &["PreemptLowerPriority", "Never"]);
+    super::pod::preemption_policy(&root.get("preemptionPolicy"), f);
 }
 
 pub(super) fn priority_class_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {

@@ -35,29 +35,36 @@ pub(super) fn new_event(root: &At<'_>, f: &mut Faults) {
     }
 }
 
+/// Not a struct: a text, which prints even where there is none.
+const TEXT: &str = "text";
+
 pub(super) fn new_event_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     event(new, ["regarding", "reportingController"], f);
     if new.get("series").value != old.get("series").value {
         series(new, f);
     }
-    for (field, name) in [
-        ("regarding", "involvedObject"),
-        ("reason", "reason"),
-        ("note", "message"),
-        ("deprecatedSource", "source"),
-        ("deprecatedFirstTimestamp", "firstTimestamp"),
-        ("deprecatedLastTimestamp", "lastTimestamp"),
-        ("deprecatedCount", "count"),
-        ("type", "type"),
-        ("eventTime", "eventTime"),
-        ("action", "action"),
-        ("related", "related"),
-        ("reportingController", "reportingController"),
-        ("reportingInstance", "reportingInstance"),
+    for (field, name, of) in [
+        ("regarding", "involvedObject", "ObjectReference"),
+        ("reason", "reason", TEXT),
+        ("note", "message", TEXT),
+        ("deprecatedSource", "source", "EventSource"),
+        ("deprecatedFirstTimestamp", "firstTimestamp", ""),
+        ("deprecatedLastTimestamp", "lastTimestamp", ""),
+        ("deprecatedCount", "count", ""),
+        ("type", "type", TEXT),
+        ("eventTime", "eventTime", ""),
+        ("action", "action", TEXT),
+        ("related", "related", "ObjectReference"),
+        ("reportingController", "reportingController", TEXT),
+        ("reportingInstance", "reportingInstance", TEXT),
     ] {
         let (now, was) = (new.get(field), old.get(field));
         if now.value != was.value && !(now.is_empty() && was.is_empty()) {
-            new.get(name).with(now.value).invalid(f, IMMUTABLE);
+            let at = new.get(name);
+            match of {
+                TEXT => at.invalid_as(f, now.text(), IMMUTABLE),
+                _ => at.with(now.value).invalid_struct(f, of, IMMUTABLE),
+            }
         }
     }
 }

@@ -250,7 +250,7 @@ fn resources_with(
             }
             seen.insert(key);
         }
-        if !cx.claims.contains(name.text()) {
+        if !name.is_empty() && !cx.claims.contains(name.text()) {
             claim.with(&name.text().into()).not_found(f);
             let known: Vec<&str> = cx.claims.iter().copied().collect();
             let known = match known[..] {

@@ -128,7 +128,7 @@ fn counter_set(at: &At<'_>, name: &str, f: &mut Faults) {
 }
 
 fn device(at: &At<'_>, before: Option<&Value>, each: bool, f: &mut Faults) {
-    at.get("name").need_check(f, names::dns_label);
+    at.get("name").check(f, names::dns_label);
     let (attributes, capacity) = (at.get("attributes"), at.get("capacity"));
     let total = attributes.len() + capacity.len();
     if total > 32 {

@@ -53,10 +53,22 @@ impl Rules {
         ROWS.iter().find(|r| r.kind == kind && r.group == group).copied().unwrap_or(NONE)
     }
 
-    /// Whether finalizers without a domain are refused: some groups and custom resources take any.
+    /// Whether finalizers without a domain are refused: some groups and kinds, and custom resources,
+    /// take any.
     pub fn standard_finalizers(&self) -> bool {
-        !self.kind.is_empty()
-            && ![ADMISSION, "apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&self.group)
+        const GROUPS: [&str; 3] = [ADMISSION, "apiextensions.k8s.io", "apiregistration.k8s.io"];
+        const KINDS: [&str; 3] = ["Lease", "PodDisruptionBudget", "RuntimeClass"];
+        let core_event = self.group.is_empty() && self.kind == "Event";
+        let any = core_event || GROUPS.contains(&self.group) || KINDS.contains(&self.kind);
+        !self.kind.is_empty() && !any
+    }
+
+    /// How `generateName` is checked: as a name, but for kinds whose names are checked apart.
+    pub fn prefix(&self) -> NameRule {
+        match self.kind {
+            "ReplicationController" | "DeviceClass" => path_segment,
+            _ => self.name,
+        }
     }
 
     const fn name(mut self, rule: NameRule) -> Self {
@@ -157,7 +169,7 @@ static ROWS: &[Rules] = &[
     row(NETWORK, "NetworkPolicy", network::policy).update(|new, _, f| network::policy(new, f)),
     row(NETWORK, "ServiceCIDR", network::service_cidr).update(network::service_cidr_update),
     row("node.k8s.io", "RuntimeClass", policy::runtime_class).looks(&[W, C]).update(policy::runtime_class_update),
-    row("policy", "PodDisruptionBudget", policy::budget).looks(&[]).update(|new, _, f| policy::budget(new, f)).status(policy::budget_status),
+    row("policy", "PodDisruptionBudget", policy::budget).looks(&[]).name(path_segment).update(|new, _, f| policy::budget(new, f)).status(policy::budget_status),
     row(RBAC, "ClusterRole", rbac::cluster_role).looks(&[W, C]).name(path_segment).update(|new, _, f| rbac::cluster_role(new, f)),
     row(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding).looks(&[W, C]).name(path_segment).update(rbac::cluster_role_binding_update),
     row(RBAC, "Role", rbac::role).looks(&[W, C]).name(path_segment).update(|new, _, f| rbac::role(new, f)),

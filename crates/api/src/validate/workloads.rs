@@ -31,7 +31,7 @@ fn selected_template(spec: &At<'_>, invalid: &str, f: &mut Faults) -> bool {
     // No selector selects nothing.
     let matches = if at.is_set() { common::selects(at.value, labels.value) } else { Some(false) };
     let Some(matches) = matches else {
-        at.invalid(f, invalid);
+        at.invalid_struct(f, "LabelSelector", invalid);
         return false;
     };
     if !matches && (!at.is_set() || !common::selects_all(&at)) {
@@ -90,13 +90,8 @@ pub(super) fn deployment(root: &At<'_>, f: &mut Faults) {
 
 /// A strategy of an unknown type is shown whole, as upstream's own struct.
 fn whole_strategy(strategy: &At<'_>, supported: &[&str], f: &mut Faults) {
-    let shown = serde_json::json!({
-        "RollingUpdate": strategy.get("rollingUpdate").value,
-        "Type": strategy.get("type").text(),
-    });
-    // Upstream's struct has the type first.
-    let text =
-        format!("{{\"Type\":{},\"RollingUpdate\":{}}}", shown["Type"], shown["RollingUpdate"]);
+    // Of every kind the same, but for what an update may roll by.
+    let text = super::shown::line("UpdateStrategy", strategy.value);
     let list: Vec<String> = supported.iter().map(|s| names::quote(s)).collect();
     f.push(crate::Cause::new(
         crate::CauseReason::NotSupported,
@@ -353,15 +348,14 @@ pub(super) fn daemon_set(root: &At<'_>, f: &mut Faults) {
     if at.is_set() {
         common::label_selector(&at, f);
     }
-    if common::selects(at.value, spec.get("template.metadata.labels").value) == Some(false) {
+    let labels = spec.get("template.metadata.labels");
+    // No selector selects nothing.
+    if !at.is_set() || common::selects(at.value, labels.value) == Some(false) {
         spec.get("template.metadata.labels")
             .invalid(f, "`selector` does not match template `labels`");
     }
     if at.is_set() && common::selects_all(&at) {
         at.invalid(f, "empty selector is invalid for daemonset");
-    }
-    if !at.is_set() {
-        at.required(f, "");
     }
     let template = spec.get("template");
     pod::template(&template, f);

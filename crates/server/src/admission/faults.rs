@@ -155,9 +155,6 @@ fn selectors(value: &Value, path: &str, out: &mut Vec<Cause>) {
 
 fn selector(cel: &Map<String, Value>, field: &str, out: &mut Vec<Cause>) {
     let source = text(cel, "expression");
-    if source.is_empty() {
-        return;
-    }
     let why = match DEVICE.compile(source) {
         Err(errors) => format!("compilation failed: {errors}"),
         Ok(program) => match program.output_type() {

@@ -24,7 +24,8 @@ pub fn review(
     Some(match kind {
         "TokenReview" => token(object, authenticator),
         "SelfSubjectReview" => {
-            object.set_meta("creationTimestamp", clock.time());
+            // Nothing that the client says of itself counts.
+            object.0.insert("metadata".into(), json!({"creationTimestamp": clock.time()}));
             object.0.insert("status".into(), json!({"userInfo": user.to_value()}));
             Ok(object)
         }
@@ -62,12 +63,19 @@ fn texts(list: Option<&Value>) -> Vec<String> {
     items.filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
+const SYSTEM: [&str; 5] =
+    ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "uid", "selfLink"];
+
 fn access(
     mut object: Object,
     local: bool,
     asker: Option<&UserInfo>,
     authorizer: &dyn Authorizer,
 ) -> Result<Object, ApiError> {
+    // What the server fills in is cleared of every new object.
+    for field in SYSTEM {
+        object.meta_mut().remove(field);
+    }
     let causes = access_faults(&object, local, asker.is_some());
     if !causes.is_empty() {
         // Upstream names no kind here.
@@ -125,6 +133,10 @@ fn access(
     if !reason.is_empty() {
         status.insert("reason".into(), reason.into());
     }
+    let unread = unread_selectors(object.at("spec.resourceAttributes"));
+    if !unread.is_empty() {
+        status.insert("evaluationError".into(), unread.into());
+    }
     object.0.insert("status".into(), status.into());
     Ok(object)
 }
@@ -146,6 +158,47 @@ fn field_selector(selector: Option<&Value>) -> String {
         }
     });
     terms.collect::<Vec<_>>().join(",")
+}
+
+/// What of a review's selectors could not be read and does not count.
+fn unread_selectors(attributes: Option<&Value>) -> String {
+    let mut said = Vec::new();
+    for kind in ["fieldSelector", "labelSelector"] {
+        let Some(selector) = attributes.and_then(|a| a.get(kind)).filter(|s| !s.is_null()) else {
+            continue;
+        };
+        let fields = kind == "fieldSelector";
+        let raw = selector.get("rawSelector").and_then(Value::as_str).unwrap_or("");
+        let requirements = selector.get("requirements").and_then(Value::as_array);
+        let (bad, all) = if raw.is_empty() {
+            let list = requirements.map_or(&[][..], Vec::as_slice);
+            (list.iter().filter(|r| !is_readable(r, fields)).count(), list.len())
+        } else {
+            let unfit = match fields {
+                true => api::selector::FieldSelector::parse(raw).is_err(),
+                false => api::selector::LabelSelector::parse(raw).is_err(),
+            };
+            (usize::from(unfit), 1)
+        };
+        if bad > 0 {
+            let how = if bad < all { "partially ignored" } else { "ignored" };
+            said.push(format!("spec.resourceAttributes.{kind} {how} due to parse error"));
+        }
+    }
+    match said.len() {
+        0 | 1 => said.concat(),
+        _ => format!("[{}]", said.join(", ")),
+    }
+}
+
+/// Whether a requirement says what a selector of its sort can say.
+fn is_readable(requirement: &Value, fields: bool) -> bool {
+    let operator = requirement.get("operator").and_then(Value::as_str).unwrap_or("");
+    match operator {
+        "In" | "NotIn" => !fields || texts(requirement.get("values")).len() == 1,
+        "Exists" | "DoesNotExist" => !fields,
+        _ => false,
+    }
 }
 
 fn subject(object: &Object) -> UserInfo {
@@ -207,11 +260,13 @@ fn access_faults(object: &Object, local: bool, about_self: bool) -> Vec<Cause> {
                 format!("when {field} is specified, requirements or rawSelector is required");
             causes.push(Cause::required(format!("{field}.requirements"), &detail));
         }
+        if listed {
+            causes.extend(api::validate::requirements(&field, selector));
+        }
     }
     let mut meta = object.meta().cloned().unwrap_or_default();
-    for ignored in ["managedFields", "creationTimestamp"] {
-        meta.remove(ignored);
-    }
+    meta.remove("managedFields");
+    meta.retain(|_, value| !value.is_null());
     let home = meta.get("namespace").and_then(Value::as_str).unwrap_or("").to_owned();
     if local {
         meta.remove("namespace");

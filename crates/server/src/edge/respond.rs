@@ -59,6 +59,7 @@ pub fn error(error: &ApiError, media: Media) -> Reply {
         let nosniff = HeaderValue::from_static("nosniff");
         reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     }
+    warn(&mut reply, &error.warnings);
     reply
 }
 

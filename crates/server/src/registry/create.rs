@@ -27,13 +27,20 @@ pub async fn serve(
     let body = request.take_body();
     let (mut ctx, mut object) =
         write::read(server, &request, &target, body, "CreateOptions").await?;
+    let outcome = match checked(&target, &mut object) {
+        Ok(()) => create(&mut ctx, &target, object).await,
+        Err(error) => Err(error),
+    };
+    let written = ctx.told(outcome)?;
+    let reply = written.reply(server, &request, &target)?;
+    Ok(write::finish(reply, &ctx.warnings))
+}
+
+fn checked(target: &Target, object: &mut Object) -> Result<(), ApiError> {
     if let Some(custom) = &target.custom {
         custom.may_create(object.name())?;
     }
-    match_namespace(&target, &mut object)?;
-    let written = create(&mut ctx, &target, object).await?;
-    let reply = written.reply(server, &request, &target)?;
-    Ok(write::finish(reply, &ctx.warnings))
+    match_namespace(target, object)
 }
 
 /// Checks the body's namespace against the URL's, and fills it in.
@@ -125,12 +132,6 @@ async fn once(
     let causes = super::faults::create(ctx, target, object)?;
     write::check(target, object, causes)?;
     ctx.validate(target, Operation::Create, Some(object), None).await?;
-    if !object.resource_version().is_empty() {
-        return Err(ApiError::new(
-            Reason::Unknown,
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
     let exists = || ApiError::already_exists(kind.group, kind.plural, &name);
     if ctx.dry_run {
         if target.cache.get(&target.namespace, &name).is_some() {
@@ -138,6 +139,13 @@ async fn once(
         }
         let outcome = Outcome::Shown(std::mem::take(object));
         return Ok(Written { outcome, created: true });
+    }
+    // What is not written is not held against it.
+    if !object.resource_version().is_empty() {
+        return Err(ApiError::new(
+            Reason::Unknown,
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let target = &*convert::for_writing(server, target, object).await?;
     // A webhook's work is not done again for the answer.

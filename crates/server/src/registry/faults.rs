@@ -16,20 +16,26 @@ pub fn create(
     object: &mut Object,
 ) -> Result<Vec<Cause>, ApiError> {
     if let Some(custom) = &target.custom {
-        ctx.warnings.extend(custom.warnings(object, None));
+        let warnings = custom.warnings(object, None);
         let outcome = custom.create_faults(object);
-        ctx.warnings.extend(outcome.warnings);
+        if outcome.faults.is_empty() {
+            ctx.warnings.extend(warnings.into_iter().chain(outcome.warnings));
+        }
         return Ok(outcome.faults);
     }
-    if is_definition(target) {
-        ctx.warnings.extend(api::crd::validate::warnings(&object.0, None));
-    }
+    let warnings = match is_definition(target) {
+        true => api::crd::validate::warnings(&object.0, None),
+        false => Vec::new(),
+    };
     let (kind, mut read) = write::validated(target, object)?;
     let read = read.as_mut().unwrap_or(object);
     let mut faults = validate::create(kind, read);
     add_expression_faults(kind, read, None, &mut faults);
     if is_definition(target) {
         faults.extend(rules::admit::faults(read, None, &faults));
+    }
+    if faults.is_empty() {
+        ctx.warnings.extend(warnings);
     }
     Ok(faults)
 }
@@ -49,15 +55,18 @@ pub fn update(
 ) -> Result<Vec<Cause>, ApiError> {
     let status = matches!(sub, Some("status" | "approval"));
     if let Some(custom) = &target.custom {
-        ctx.warnings.extend(custom.warnings(new, Some(old)));
+        let warnings = custom.warnings(new, Some(old));
         let part = if status { Part::Status } else { Part::Whole };
         let outcome = custom.update_faults(new, old, part);
-        ctx.warnings.extend(outcome.warnings);
+        if outcome.faults.is_empty() {
+            ctx.warnings.extend(warnings.into_iter().chain(outcome.warnings));
+        }
         return Ok(outcome.faults);
     }
-    if is_definition(target) && !status {
-        ctx.warnings.extend(api::crd::validate::warnings(&new.0, Some(&old.0)));
-    }
+    let warnings = match is_definition(target) && !status {
+        true => api::crd::validate::warnings(&new.0, Some(&old.0)),
+        false => Vec::new(),
+    };
     let (kind, mut read) = write::validated(target, new)?;
     let (_, mut before) = write::validated(target, old)?;
     let (new, old) = (read.as_mut().unwrap_or(new), before.as_mut().unwrap_or(old));
@@ -68,6 +77,9 @@ pub fn update(
     add_expression_faults(kind, new, Some(old), &mut faults);
     if is_definition(target) {
         faults.extend(rules::admit::faults(new, Some(old), &faults));
+    }
+    if faults.is_empty() {
+        ctx.warnings.extend(warnings);
     }
     Ok(faults)
 }

@@ -22,7 +22,9 @@ pub fn include(text: &str) -> Result<Include, ApiError> {
         "" | "Metadata" => Ok(Include::Metadata),
         "None" => Ok(Include::None),
         "Object" => Ok(Include::Object),
-        other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        other => Err(ApiError::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 

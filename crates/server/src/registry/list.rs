@@ -41,7 +41,11 @@ pub async fn serve(
     target: &Target,
 ) -> Result<Reply, ApiError> {
     let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
-    let options = ReadOptions::read(&request.params, false)?;
+    let mut options = ReadOptions::read(&request.params, false)?;
+    if options.continue_token.is_empty() && matches!(options.revision(), Ok(Some(0))) {
+        // Whatever the cache has, and all of it.
+        options.limit = 0;
+    }
     let selection = Selection::parse(
         target.kind,
         &target.namespace,

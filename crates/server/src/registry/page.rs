@@ -3,12 +3,14 @@
 //! Not here: the pages.
 
 use api::{ApiError, Reason};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 
 /// What a token holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Token {
     v: String,
     /// The revision of the first page; -1: whatever is current.
@@ -17,6 +19,10 @@ pub struct Token {
 }
 
 const VERSION: &str = "meta.k8s.io/v1";
+
+/// As Go reads it: bits that are left over do not matter.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 impl Token {
     /// A token of a page that ended with an object.
@@ -31,19 +37,40 @@ impl Token {
 
     /// Reads a client's token.
     pub fn decode(text: &str) -> Result<Self, ApiError> {
-        let fault = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|e| fault(&e.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|e| fault(&e.to_string()))?;
+        let fault = |why: &str| {
+            let message = format!("invalid continue token: continue key is not valid: {why}");
+            ApiError::bad_request(message)
+        };
+        let bytes = LENIENT.decode(text).map_err(|error| {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                // Go stops where a lone last character's group began.
+                DecodeError::InvalidLength(length) => length.saturating_sub(1),
+                DecodeError::InvalidPadding => text.find('=').unwrap_or(0),
+            };
+            fault(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let value = api::codec::json::value(&bytes).map_err(|e| fault(&e.to_string()))?;
+        if !value.is_object() {
+            return Err(fault(
+                "json: cannot unmarshal into Go value of type storage.continueToken",
+            ));
+        }
+        let token: Self = serde_json::from_value(value).map_err(|e| fault(&e.to_string()))?;
         if token.v != VERSION {
-            return Err(fault(&format!(
-                "server does not recognize this encoded version {:?}",
-                token.v
-            )));
+            let why = format!("server does not recognize this encoded version {}", token.v);
+            return Err(fault(&why));
+        }
+        if token.rv == 0 {
+            let why = "incorrect encoded start resourceVersion (version meta.k8s.io/v1)";
+            return Err(fault(why));
         }
         if token.start.is_empty() {
-            return Err(fault("encoded start key is empty"));
+            return Err(fault("encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        // A path that would leave its place.
+        if token.start.split('/').any(|part| part == "..") {
+            return Err(fault(&token.start));
         }
         Ok(token)
     }

@@ -179,7 +179,8 @@ pub async fn serve(
     let bytes = body.bytes().await?;
     let patch = Patch::read(kind, &bytes, &options)?;
     let mut ctx = Context::of(server, &request, &options);
-    let written = patch_object(&mut ctx, &target, &patch).await?;
+    let outcome = patch_object(&mut ctx, &target, &patch).await;
+    let written = ctx.told(outcome)?;
     let reply = written.reply(server, &request, &target)?;
     Ok(write::finish(reply, &ctx.warnings))
 }
@@ -198,7 +199,9 @@ pub async fn patch_object(
         let now = ctx.server.clock.time();
         let manager = ctx.manager.clone();
         let reset = strategy::reset_fields(target.kind, &target.sub);
-        let config = apply_config(target, patch, &note)?;
+        let kind = target.kind;
+        let (config, complaints) =
+            patch.config(&kind.api_version(), kind.kind, kind.schema(), &target.name)?;
         let transform = |live: Option<&Object>| {
             let writer = api::apply::Writer {
                 manager: &manager,
@@ -213,6 +216,8 @@ pub async fn patch_object(
             patch.refuse_repeated()?;
             if patch.validation == FieldValidation::Warn && !patch.repeated.is_empty() {
                 note(patch.repeated.clone());
+            } else if !complaints.is_empty() {
+                note(complaints.clone());
             }
             super::update::match_name(target, &applied)?;
             super::create::match_namespace(target, &mut applied)?;
@@ -307,21 +312,6 @@ fn same_type(target: &Target, patch: &Patch, object: &Object) -> Result<(), ApiE
         ),
     };
     Err(patch.unfit(target.kind.schema(), object, &why))
-}
-
-/// The applied configuration, checked against the URL.
-fn apply_config(
-    target: &Target,
-    patch: &Patch,
-    note: &dyn Fn(Vec<String>),
-) -> Result<Object, ApiError> {
-    let kind = target.kind;
-    let (config, warnings) =
-        patch.config(&kind.api_version(), kind.kind, kind.schema(), &target.name)?;
-    if !warnings.is_empty() {
-        note(warnings);
-    }
-    Ok(config)
 }
 
 impl Patch {

@@ -29,31 +29,23 @@ pub async fn serve(
     let body = request.take_body();
     let (mut ctx, mut object) =
         write::read(server, &request, &target, body, "UpdateOptions").await?;
-    match_url(&target, &mut object)?;
+    let fits = match_url(&target, &mut object);
+    ctx.told(fits)?;
     let change = Update {
         transform: &|_| Ok(object.clone()),
         create: target.sub.is_empty() && Strategy::of_kind(target.kind).create_on_update,
         style: Style::Put,
     };
-    let written = update(&mut ctx, &target, &change).await?;
+    let outcome = update(&mut ctx, &target, &change).await;
+    let written = ctx.told(outcome)?;
     let reply = written.reply(server, &request, &target)?;
     Ok(write::finish(reply, &ctx.warnings))
 }
 
 /// Checks the body's name and namespace against the URL's.
 pub fn match_url(target: &Target, object: &mut Object) -> Result<(), ApiError> {
-    match_name(target, object)?;
-    let namespace = object.namespace();
-    if target.kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
-            target.namespace
-        )));
-    }
-    if target.kind.namespaced {
-        object.set_meta("namespace", target.namespace.as_str());
-    }
-    Ok(())
+    create::match_namespace(target, object)?;
+    match_name(target, object)
 }
 
 /// Checks an object's name against the URL's.
@@ -303,9 +295,12 @@ fn revision_check(
 
 /// Fields that only the server can fill in, on creates and updates.
 pub fn fill_in(ctx: &Context<'_>, target: &Target, new: &mut Object, old: Option<&Object>) {
-    if (target.kind.group, target.kind.kind) != ("certificates.k8s.io", "CertificateSigningRequest")
-    {
-        return;
+    match (target.kind.group, target.kind.kind) {
+        ("certificates.k8s.io", "CertificateSigningRequest") => {}
+        ("", "LimitRange") if new.name().is_empty() => {
+            return new.set_meta("name", ctx.server.rng.uuid());
+        }
+        _ => return,
     }
     // Who asks for a certificate is what the server knows, not what the client says.
     let spec = new.map_mut("spec");

@@ -130,6 +130,16 @@ impl Written {
     }
 }
 
+async fn admit(
+    plugins: &[Arc<dyn crate::gate::Admission>],
+    write: &mut Write<'_>,
+) -> Result<(), ApiError> {
+    for plugin in plugins {
+        plugin.admit(write).await?;
+    }
+    Ok(())
+}
+
 /// The response of a write with its warnings.
 pub fn finish(mut reply: Reply, warnings: &[String]) -> Reply {
     respond::warn(&mut reply, warnings);
@@ -137,6 +147,14 @@ pub fn finish(mut reply: Reply, warnings: &[String]) -> Reply {
 }
 
 impl Context<'_> {
+    /// An outcome; a refusal tells the client what it was warned of until then.
+    pub fn told<T>(&mut self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
+        outcome.map_err(|mut error| {
+            error.warnings = std::mem::take(&mut self.warnings);
+            error
+        })
+    }
+
     /// Says each owner once, and tells the client if it did not. `late`: after the plugins.
     pub fn owners_once(&mut self, object: &mut Object, late: bool) {
         if object.owner_references().nth(1).is_none() {
@@ -189,17 +207,14 @@ impl Context<'_> {
             noted: Mutex::default(),
             again: Reinvocation::default(),
         };
-        for plugin in &plugins {
-            plugin.admit(&mut write).await?;
-        }
-        if std::mem::take(&mut write.again.wanted) {
+        let mut outcome = admit(&plugins, &mut write).await;
+        if outcome.is_ok() && std::mem::take(&mut write.again.wanted) {
             write.again.second = true;
-            for plugin in &plugins {
-                plugin.admit(&mut write).await?;
-            }
+            outcome = admit(&plugins, &mut write).await;
         }
         let Write { object: changed, warnings, again, .. } = write;
         self.warnings.extend(warnings);
+        outcome?;
         *object = changed.unwrap_or_default();
         if let (true, Some(custom)) = (again.touched, &target.custom) {
             // What a policy or webhook made has the form of the schema again.
