@@ -332,8 +332,9 @@ pub const CUSTOM_WITH_STATUS: Strategy =
 /// What the server alone writes, and a client may leave out: taken from the stored object.
 fn keep_system_metadata(new: &mut Object, old: &Object) {
     copy_meta(new, old, "generation");
+    copy_meta(new, old, "creationTimestamp");
     new.meta_mut().remove("selfLink");
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let missing = new
             .meta()
             .and_then(|m| m.get(field))

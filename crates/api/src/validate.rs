@@ -62,6 +62,10 @@ pub fn create(kind: &Kind, new: &mut Object) -> Vec<Cause> {
         meta::standard_finalizers(&root, &mut faults);
     }
     (rules.create)(&root, &mut faults);
+    if faults.is_empty() {
+        // Whatever the kind says of its names, they are parts of paths.
+        meta::path_parts(&root, &mut faults);
+    }
     give_back(new, value);
     faults
 }
@@ -99,6 +103,7 @@ pub fn part_update(
     changed(kind, new, old, Some(Look::Change), |_, new, old, faults| match subresource {
         "resize" => pod_update::resize(new, old, faults),
         "finalize" => meta::namespace_finalizers(new, faults),
+        "approval" => registration::signing_request_approval(new, old, faults),
         _ => pod_update::ephemeral_containers(new, old, faults),
     })
 }

@@ -218,8 +218,27 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("status nodes", "status.addresses", r#"[{"type":"InternalIP","address":"1"},{"type":"InternalIP","address":"1"}]"#, &[
         "status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"1\"}",
     ]),
-    ("~nodes", "spec.configSource", r#"{"configMap":{"namespace":"n","name":"m","kubeletConfigKey":"k","uid":"u"}}"#, &[
-        "spec.configSource.configMap.uid: Forbidden: uid must not be set in spec",
+    // Dropped before it is looked at.
+    ("~nodes", "spec.configSource", r#"{"configMap":{"uid":"u"}}"#, &[]),
+    ("~nodes", "spec.taints", r#"[{"key":"a","effect":"X"}]"#, &[
+        "metadata.taints[0].effect: Unsupported value: \"X\": supported values: *",
+    ]),
+    ("~nodes", "metadata.generateName", r#""a/b""#, &[
+        "metadata.generateName: Invalid value: \"a/b\": may not contain '/'",
+        "metadata.generateName: Invalid value: \"a/b\": a lowercase RFC 1123 subdomain must consist of *",
+    ]),
+    ("deployments", "spec.selector", r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"In"}]}"#, &[
+        "spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+        "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\"}]}: invalid label selector",
+    ]),
+    ("pods", "spec.preemptionPolicy", r#""X""#, &[
+        "spec.preemptionPolicy: Unsupported value: \"X\": supported values: \"PreemptLowerPriority\", \"Never\"",
+    ]),
+    ("pods", "spec.containers.0.resources", r#"{"claims":[{"name":""}]}"#, &[
+        "spec.containers[0].resources.claims[0]: Required value",
+    ]),
+    ("pods", "spec.securityContext", r#"{"seccompProfile":{"type":"Unconfined","localhostProfile":"p"}}"#, &[
+        "spec.securityContext.seccompProfile.localhostProfile: Invalid value: {\"Type\":\"Unconfined\",\"LocalhostProfile\":\"p\"}: can only be set when seccomp type is Localhost",
     ]),
     ("limitranges", "spec.limits.0", r#"{"type":"Container","default":{"hugepages-2Mi":"4Mi"},"defaultRequest":{"hugepages-2Mi":"2Mi"}}"#, &[
         "spec.limits[0].defaultRequest[hugepages-2Mi]: Invalid value: \"2Mi\": default value 4Mi must equal to defaultRequest value 2Mi in hugepages-2Mi",

@@ -26,6 +26,16 @@ pub enum Schema<'a> {
     Deduced,
 }
 
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Form {
+    Text,
+    Number,
+    Truth,
+    List,
+    Map,
+}
+
 /// How a value is owned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape<'a> {
@@ -129,6 +139,34 @@ impl<'a> Schema<'a> {
             Schema::Custom(schema) => custom_shape(schema),
             Schema::Deduced => Shape::Deduced,
         }
+    }
+
+    /// What a value must be, where that is known.
+    pub(super) fn form(self) -> Option<Form> {
+        let ty = match self {
+            Schema::Field(field) => &field.ty,
+            Schema::Item(ty) => ty,
+            Schema::Type(_) | Schema::CustomObject(_) => return Some(Form::Map),
+            Schema::Custom(schema) => {
+                return Some(match text(schema, "type") {
+                    "string" => Form::Text,
+                    "integer" | "number" => Form::Number,
+                    "boolean" => Form::Truth,
+                    "array" => Form::List,
+                    "object" => Form::Map,
+                    _ => return None,
+                });
+            }
+            Schema::Deduced => return None,
+        };
+        Some(match ty {
+            FieldType::String | FieldType::Bytes => Form::Text,
+            FieldType::Int32 | FieldType::Int64 | FieldType::Double => Form::Number,
+            FieldType::Bool => Form::Truth,
+            FieldType::List(_) => Form::List,
+            FieldType::Ref(_) | FieldType::Map(_) => Form::Map,
+            _ => return None,
+        })
     }
 
     /// The type of a field; `None` where the type does not have it.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::fields::{FieldSet, field_element, print};
-use super::schema::{Keys, Schema, Shape};
+use super::schema::{Form, Keys, Schema, Shape};
 
 /// Whether a value itself is meant, and what is meant below it.
 #[derive(Default)]
@@ -490,11 +490,20 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
     if value.is_null() {
         return Ok(());
     }
+    if let Some(why) = schema.form().and_then(|form| misfit(form, value)) {
+        return fault(why);
+    }
     match schema.shape() {
-        Shape::Leaf | Shape::Deduced => match (schema, value) {
+        shape @ (Shape::Leaf | Shape::Deduced) => match (schema, value) {
             (Schema::Field(_) | Schema::Type(_), Value::Object(map)) => {
                 for (name, value) in map {
                     check_field(schema, name, value, path)?;
+                }
+                Ok(())
+            }
+            (_, Value::Array(list)) if matches!(shape, Shape::Leaf) && schema.form().is_some() => {
+                for (at, item) in list.iter().enumerate() {
+                    check(schema.item(), item, &format!("{path}[{at}]"))?;
                 }
                 Ok(())
             }
@@ -502,7 +511,7 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
         },
         Shape::Map => {
             let Value::Object(map) = value else {
-                return fault(format!("expected map, got {}", go_value(value)));
+                return fault(format!("expected map, got &{{{}}}", go_plain(value)));
             };
             for (name, value) in map {
                 check_field(schema, name, value, path)?;
@@ -511,7 +520,7 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
         }
         shape @ (Shape::Set | Shape::Keyed(_)) => {
             let Value::Array(list) = value else {
-                return fault(format!("expected list, got {}", go_value(value)));
+                return fault(format!("expected list, got &{{{}}}", go_plain(value)));
             };
             let keys = if let Shape::Keyed(keys) = shape { Some(keys) } else { None };
             let mut seen = HashSet::new();
@@ -539,10 +548,71 @@ fn check_field(schema: Schema<'_>, name: &str, value: &Value, path: &str) -> Res
     }
 }
 
-/// As Go prints a value that came out of JSON.
-fn go_value(value: &Value) -> String {
+/// Why a value does not have a form.
+fn misfit(form: Form, value: &Value) -> Option<String> {
+    let (fits, wanted) = match form {
+        Form::Text => (value.is_string(), "string"),
+        Form::Number => (value.is_number(), "numeric (int or float)"),
+        Form::Truth => (value.is_boolean(), "boolean"),
+        Form::List => (value.is_array(), "list"),
+        Form::Map => (value.is_object(), "map"),
+    };
+    let seen = || match form {
+        Form::Text => format!("&value.valueUnstructured{{Value:{}}}", go_syntax(value)),
+        Form::Number => go_type(value).to_owned(),
+        _ => format!("&{{{}}}", go_plain(value)),
+    };
+    (!fits).then(|| format!("expected {wanted}, got {}", seen()))
+}
+
+/// As Go's `%v` prints a value that came out of JSON.
+fn go_plain(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("&{{{s}}}"),
-        other => format!("&{{{other}}}"),
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            format!("[{}]", list.iter().map(go_plain).collect::<Vec<_>>().join(" "))
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> =
+                map.iter().map(|(key, value)| format!("{key}:{}", go_plain(value))).collect();
+            entries.sort();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// As Go's `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".into(),
+        Value::String(text) => crate::names::quote(text),
+        Value::Array(list) => {
+            let items: Vec<_> = list.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{}:{}", crate::names::quote(key), go_syntax(value)))
+                .collect();
+            entries.sort();
+            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// As Go's `%T` names its type.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }

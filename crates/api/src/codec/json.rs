@@ -69,6 +69,11 @@ pub struct Encoded {
 /// Writes an object for the store: its type and metadata first, so that a list can leave out the type
 /// by skipping a prefix.
 pub fn encode_for_store(object: &Object) -> Encoded {
+    encode_with_space(object, None)
+}
+
+/// The same, with a space before the value of one field.
+pub fn encode_with_space(object: &Object, spaced: Option<&str>) -> Encoded {
     let mut out = Vec::with_capacity(2048);
     out.extend_from_slice(stored_prefix(object.api_version(), object.kind()).as_bytes());
     out.extend_from_slice(b"\"metadata\":{");
@@ -87,6 +92,9 @@ pub fn encode_for_store(object: &Object) -> Encoded {
             out.push(b',');
             write(&mut out, key);
             out.push(b':');
+            if spaced == Some(key) {
+                out.push(b' ');
+            }
             write(&mut out, value);
         }
     }

@@ -87,6 +87,10 @@ fn one(document: &mut Value, operation: &Map<String, Value>, budget: &mut Budget
         "replace" => {
             let value = value();
             budget.fits(&value, path)?;
+            // A map need not have had it.
+            if matches!(parent(document, path)?.0, Value::Object(_)) {
+                return add(document, path, value, budget);
+            }
             *find(document, path)? = value;
             Some(())
         }
@@ -96,7 +100,14 @@ fn one(document: &mut Value, operation: &Map<String, Value>, budget: &mut Budget
             add(document, path, value, budget)
         }
         "copy" => {
-            let value = find(document, text("from")?)?;
+            let from = text("from")?;
+            // What a map does not have copies as nothing.
+            let held = matches!(parent(document, from)?.0, Value::Object(_));
+            let value = match find(document, from) {
+                Some(value) => value,
+                None if held => &mut Value::Null,
+                None => return None,
+            };
             budget.copied = budget.copied.checked_sub(size(value))?;
             let value = value.clone();
             budget.fits(&value, path)?;

@@ -71,14 +71,24 @@ pub(super) fn namespace_update(new: &mut Object, old: &Object) {
 
 /// Configuration in API objects is long gone.
 pub(super) fn node_create(object: &mut Object) {
+    node_config(object);
+}
+
+/// Nobody keeps where a kubelet's configuration comes from any more.
+fn node_config(object: &mut Object) {
     object.map_mut("spec").remove("configSource");
     if let Some(Value::Object(status)) = object.0.get_mut("status") {
         status.remove("config");
     }
 }
 
+pub(super) fn node_status(new: &mut Object, _: &Object) {
+    node_config(new);
+}
+
 /// A node keeps its status on update, but may be created with one.
 pub(super) fn node_update(new: &mut Object, old: &Object) {
+    node_config(new);
     copy(new, old, "status");
 }
 
@@ -344,8 +354,14 @@ pub(super) fn slice_update(new: &mut Object, old: &Object) {
 }
 
 /// CSI drivers have no generation before their first change.
-pub(super) fn no_first_generation(object: &mut Object) {
+pub(super) fn driver_create(object: &mut Object) {
     object.meta_mut().remove("generation");
+    object.map_mut("spec").remove("preventPodSchedulingIfMissing");
+}
+
+/// What a gate keeps off.
+pub(super) fn driver_update(new: &mut Object, _: &Object) {
+    new.map_mut("spec").remove("preventPodSchedulingIfMissing");
 }
 
 /// The list of addresses follows the one address, which old clients set alone.

@@ -188,6 +188,9 @@ fn merge_label_keys(term: &mut Value, field: &str, operator: &str, labels: &Map<
 pub(super) fn status_update(new: &mut Object, old: &Object) {
     new.meta_mut().remove("deletionTimestamp");
     copy_meta(new, old, "deletionTimestamp");
+    if let Some(Value::Object(status)) = new.0.get_mut("status") {
+        status.remove("nodeAllocatableResourceClaimStatuses");
+    }
     for field in ["qosClass", "observedGeneration"] {
         let missing = new
             .at("status")

@@ -387,7 +387,7 @@ pub(super) fn job_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     {
         completions.invalid(f, "can only be modified in tandem with spec.parallelism");
     }
-    spec.get("selector").immutable(f, &was.get("selector"));
+    spec.get("selector").immutable_struct(f, &was.get("selector"), "LabelSelector");
     template_update(&spec, &was, new, old, f);
     spec.get("completionMode").immutable(f, &was.get("completionMode"));
     for (field, of) in [

@@ -45,6 +45,13 @@ fn name_prefix(meta: &At<'_>, rule: NameRule, f: &mut Faults) {
     }
 }
 
+/// Names that cannot be parts of paths.
+pub(super) fn path_parts(root: &At<'_>, f: &mut Faults) {
+    let meta = root.get("metadata");
+    name_prefix(&meta, names::path_segment, f);
+    meta.get("name").check(f, names::path_segment);
+}
+
 /// What holds of `metadata` of a changed object whenever it is looked at as a whole.
 pub(super) fn whole(root: &At<'_>, rule: NameRule, f: &mut Faults) {
     name_prefix(&root.get("metadata"), rule, f);

@@ -282,7 +282,10 @@ pub(super) fn domain_path(at: &At<'_>, f: &mut Faults) {
 }
 
 pub(super) fn ingress_class_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    new.get("spec.controller").immutable(f, &old.get("spec.controller"));
+    let (now, was) = (new.get("spec.controller"), old.get("spec.controller"));
+    if now.text() != was.text() {
+        now.invalid_as(f, now.text(), IMMUTABLE);
+    }
     ingress_class(new, f);
 }
 

@@ -40,7 +40,13 @@ fn node_resources(root: &At<'_>, f: &mut Faults) {
     }
 }
 
+/// A changed node is looked at as a new one, and then as a changed one, its taints twice.
 pub(super) fn node_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    node(new, f);
+    node_status(new, old, f);
+}
+
+pub(super) fn node_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     node_resources(new, f);
     features(&new.get("status.declaredFeatures"), f);
     let addresses = new.get("status.addresses");
@@ -69,46 +75,12 @@ pub(super) fn node_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     if !had.is_empty() && id.value != had.value {
         id.forbidden(f, "node updates may not change providerID except from \"\" to valid");
     }
-    let source = new.get("spec.configSource");
-    if source.is_set() {
-        config_source(&source, true, f);
-    }
-    for field in ["assigned", "active", "lastKnownGood"] {
-        let status = new.get("status.config");
-        let source = status.get(field);
-        if source.is_set() {
-            config_source(&source, false, f);
-        }
-    }
     let taints = new.get("spec.taints");
     placement::taints(&new.get("metadata").get("taints").with(taints.value), f);
     let (external, before) = (new.get("spec.externalID"), old.get("spec.externalID"));
     if external.value != before.value {
         external.forbidden(f, "may not be updated");
     }
-}
-
-/// Where a kubelet's configuration came from, once.
-fn config_source(at: &At<'_>, wanted: bool, f: &mut Faults) {
-    let map = at.get("configMap");
-    if !map.is_set() {
-        return at.invalid_struct(
-            f,
-            "NodeConfigSource",
-            "exactly one reference subfield must be non-nil",
-        );
-    }
-    for field in ["uid", "resourceVersion"] {
-        let at = map.get(field);
-        if wanted && !at.is_empty() {
-            at.forbidden(f, &format!("{field} must not be set in spec"));
-        } else if !wanted {
-            at.need(f);
-        }
-    }
-    map.get("namespace").need_check(f, names::dns_label);
-    map.get("name").need_check(f, names::dns_subdomain);
-    map.get("kubeletConfigKey").need_check(f, names::config_key);
 }
 
 /// What a node says that it can do: sorted names.

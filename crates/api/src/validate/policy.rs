@@ -45,21 +45,17 @@ pub(super) fn conditions(list: &At<'_>, f: &mut Faults) {
         if !seen.insert(kind.text().to_owned()) {
             kind.duplicate(f);
         }
-        if kind.is_empty() {
-            kind.required(f, "must be set");
-        } else {
-            kind.qualified(f);
-        }
+        kind.qualified(f);
         let status = condition.get("status");
         status.one_of(f, &["False", "True", "Unknown"]);
         condition.get("observedGeneration").non_negative(f);
         let time = condition.get("lastTransitionTime");
         if !time.is_set() {
-            time.required(f, "must be set");
+            time.required(f, "");
         }
         let reason = condition.get("reason");
         if reason.is_empty() {
-            reason.required(f, "must be set");
+            reason.required(f, "");
         } else if reason.len() > 1024 {
             reason.too_long(f, 1024);
         } else {

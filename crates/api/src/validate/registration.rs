@@ -61,9 +61,12 @@ pub(super) fn new_event_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
         let (now, was) = (new.get(field), old.get(field));
         if now.value != was.value && !(now.is_empty() && was.is_empty()) {
             let at = new.get(name);
-            match of {
-                TEXT => at.invalid_as(f, now.text(), IMMUTABLE),
-                _ => at.with(now.value).invalid_struct(f, of, IMMUTABLE),
+            // Upstream compares a reason twice.
+            for _ in 0..if name == "reason" { 2 } else { 1 } {
+                match of {
+                    TEXT => at.invalid_as(f, now.text(), IMMUTABLE),
+                    _ => at.with(now.value).invalid_struct(f, of, IMMUTABLE),
+                }
             }
         }
     }
@@ -396,8 +399,10 @@ pub(super) fn signing_request_update(new: &At<'_>, old: &At<'_>, f: &mut Faults)
     request_update(new, old, false, false, f);
 }
 
-/// Either subresource: which one it was shows in what changed.
 pub(super) fn signing_request_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
-    let approving = new.get("status.certificate").value == old.get("status.certificate").value;
-    request_update(new, old, approving, true, f);
+    request_update(new, old, false, true, f);
+}
+
+pub(super) fn signing_request_approval(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    request_update(new, old, true, false, f);
 }

@@ -221,9 +221,8 @@ pub(super) fn capacity(root: &At<'_>, f: &mut Faults) {
 
 pub(super) fn capacity_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     capacity(new, f);
-    for field in ["nodeTopology", "storageClassName"] {
-        new.get(field).immutable(f, &old.get(field));
-    }
+    new.get("nodeTopology").immutable_struct(f, &old.get("nodeTopology"), "LabelSelector");
+    new.get("storageClassName").immutable(f, &old.get("storageClassName"));
 }
 
 pub(super) fn attachment(root: &At<'_>, f: &mut Faults) {

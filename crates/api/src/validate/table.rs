@@ -66,7 +66,7 @@ impl Rules {
     /// How `generateName` is checked: as a name, but for kinds whose names are checked apart.
     pub fn prefix(&self) -> NameRule {
         match self.kind {
-            "ReplicationController" | "DeviceClass" => path_segment,
+            "ReplicationController" | "DeviceClass" => any_name,
             _ => self.name,
         }
     }
@@ -117,7 +117,7 @@ static ROWS: &[Rules] = &[
     row("", "Event", registration::core_event).looks(&[]).name(path_segment).update(|new, _, f| registration::core_event(new, f)),
     row("", "LimitRange", config::limit_range).looks(&[W]).update(|new, _, f| config::limit_range(new, f)),
     row("", "Namespace", config::namespace).looks(&[W, C]).name(dns_label).status(config::namespace_status),
-    row("", "Node", node::node).looks(&[W, C]).update(node::node_update).status(node::node_update),
+    row("", "Node", node::node).looks(&[W, C]).update(node::node_update).status(node::node_status),
     row("", "PersistentVolume", persistent::volume).looks(&[W, W]).update(persistent::volume_update),
     row("", "PersistentVolumeClaim", persistent::claim).looks(&[C, W]).update(persistent::claim_update).status(persistent::claim_status),
     row("", "Pod", |at, f| { pod::create(at, f); pod::create_only(at, f); }).looks(&[C, W]).update(pod_update::update).status(pod_status::status),
@@ -151,7 +151,7 @@ static ROWS: &[Rules] = &[
         .update(autoscaling::autoscaler_update).status(autoscaling::autoscaler_status),
     row(BATCH, "CronJob", batch::cron_job).update(batch::cron_job_update),
     row(BATCH, "Job", batch::job).looks(&[W, C]).update(batch::job_update).status(job_status::job_status),
-    row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).looks(&[W, C]).name(path_segment)
+    row("certificates.k8s.io", "CertificateSigningRequest", registration::signing_request).looks(&[W, C]).name(any_name)
         .update(registration::signing_request_update).status(registration::signing_request_status),
     row("certificates.k8s.io", "ClusterTrustBundle", trust::bundle).looks(&[W, C]).name(any_name).update(trust::bundle_update),
     row("certificates.k8s.io", "PodCertificateRequest", trust::request)
@@ -169,7 +169,7 @@ static ROWS: &[Rules] = &[
     row(NETWORK, "NetworkPolicy", network::policy).update(|new, _, f| network::policy(new, f)),
     row(NETWORK, "ServiceCIDR", network::service_cidr).update(network::service_cidr_update),
     row("node.k8s.io", "RuntimeClass", policy::runtime_class).looks(&[W, C]).update(policy::runtime_class_update),
-    row("policy", "PodDisruptionBudget", policy::budget).looks(&[]).name(path_segment).update(|new, _, f| policy::budget(new, f)).status(policy::budget_status),
+    row("policy", "PodDisruptionBudget", policy::budget).looks(&[]).name(any_name).update(|new, _, f| policy::budget(new, f)).status(policy::budget_status),
     row(RBAC, "ClusterRole", rbac::cluster_role).looks(&[W, C]).name(path_segment).update(|new, _, f| rbac::cluster_role(new, f)),
     row(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding).looks(&[W, C]).name(path_segment).update(rbac::cluster_role_binding_update),
     row(RBAC, "Role", rbac::role).looks(&[W, C]).name(path_segment).update(|new, _, f| rbac::role(new, f)),

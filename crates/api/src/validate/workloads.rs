@@ -100,13 +100,18 @@ fn whole_strategy(strategy: &At<'_>, supported: &[&str], f: &mut Faults) {
     ));
 }
 
+/// The selector is what it was.
+pub(super) fn same_selector(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
+    new.get("spec.selector").immutable_struct(f, &old.get("spec.selector"), "LabelSelector");
+}
+
 fn immutable(new: &At<'_>, old: &At<'_>, path: &str, f: &mut Faults) {
     new.get(path).immutable(f, &old.get(path));
 }
 
 pub(super) fn deployment_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     deployment(new, f);
-    immutable(new, old, "spec.selector", f);
+    same_selector(new, old, f);
 }
 
 fn not_more(status: &At<'_>, fields: &[&str], than: &str, why: &str, f: &mut Faults) {
@@ -173,7 +178,7 @@ pub(super) fn replica_set(root: &At<'_>, f: &mut Faults) {
 
 pub(super) fn replica_set_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     replica_set(new, f);
-    immutable(new, old, "spec.selector", f);
+    same_selector(new, old, f);
 }
 
 pub(super) fn replica_set_status(new: &At<'_>, _old: &At<'_>, f: &mut Faults) {
@@ -397,7 +402,7 @@ pub(super) fn daemon_set(root: &At<'_>, f: &mut Faults) {
 
 pub(super) fn daemon_set_update(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     daemon_set(new, f);
-    immutable(new, old, "spec.selector", f);
+    same_selector(new, old, f);
 }
 
 pub(super) fn daemon_set_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {

@@ -20,6 +20,10 @@ pub fn add_expression_faults(
     old: Option<&Object>,
     faults: &mut Vec<Cause>,
 ) {
+    if old.is_some() && kind.kind.starts_with("ResourceClaim") {
+        // Their specs do not change.
+        return;
+    }
     let mut found = expression_faults(kind, new);
     if found.is_empty() {
         return;
@@ -33,6 +37,51 @@ pub fn add_expression_faults(
         let at = faults.iter().position(|held| self::rank(&held.field) > rank);
         faults.insert(at.unwrap_or(faults.len()), cause);
     }
+}
+
+/// Requests for devices, and what was granted, that only a namespace for administrators may hold.
+const FOR_ADMINS: [(&str, &str, &str); 3] = [
+    ("ResourceClaim", "spec.devices.requests", "exactly"),
+    ("ResourceClaimTemplate", "spec.devices.requests", "exactly"),
+    ("ResourceClaim", "status.allocation.devices.results", ""),
+];
+
+/// Access to devices in use that the namespace is not marked for. `status`: what is looked at.
+pub fn admin_access_faults(
+    store: &store::Store,
+    kind: &Kind,
+    object: &Object,
+    status: bool,
+) -> Vec<Cause> {
+    const LABEL: &str = "resource.kubernetes.io/admin-access";
+    let mut faults = Vec::new();
+    if kind.group != "resource.k8s.io" {
+        return faults;
+    }
+    for (of, path, inner) in FOR_ADMINS {
+        if of != kind.kind || path.starts_with("status") != status {
+            continue;
+        }
+        // Upstream names a template's requests as a claim's.
+        let within = if of == "ResourceClaimTemplate" { "spec." } else { "" };
+        let list = object.at(&format!("{within}{path}")).and_then(Value::as_array);
+        for (at, item) in list.into_iter().flatten().enumerate() {
+            let asked = if inner.is_empty() { Some(item) } else { item.get(inner) };
+            if asked.and_then(|a| a.get("adminAccess")) == Some(&Value::Bool(true)) {
+                let why = format!(
+                    "admin access to devices requires the `{LABEL}: true` label on the containing namespace"
+                );
+                faults.push(Cause::forbidden(format!("{path}[{at}].adminAccess"), &why));
+            }
+        }
+    }
+    if !faults.is_empty() {
+        let namespace = store.resource("namespaces").get("", object.namespace());
+        if namespace.is_some_and(|entry| entry.card.label(LABEL) == Some("true")) {
+            faults.clear();
+        }
+    }
+    faults
 }
 
 /// The parts of a policy in the order in which upstream checks them.

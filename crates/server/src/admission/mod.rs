@@ -36,7 +36,7 @@ use store::Store;
 use crate::authz::Authz;
 use crate::authz::rbac::Escalation;
 use crate::gate::Admission;
-pub use faults::add_expression_faults;
+pub use faults::{add_expression_faults, admin_access_faults};
 use lookup::Lookup;
 
 /// The plugins in the order they run. Policies and webhooks stand between what fills in and the

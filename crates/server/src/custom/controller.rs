@@ -185,6 +185,7 @@ fn context<'a>(server: &'a Arc<Server>, user: &'a UserInfo) -> Context<'a> {
         warnings: Vec::new(),
         collection: false,
         applied: false,
+        spaced: false,
     }
 }
 

@@ -146,6 +146,7 @@ pub async fn admit(
         warnings: Vec::new(),
         collection: false,
         applied: false,
+        spaced: false,
     };
     let mut options = Object::default();
     ctx.mutate(target, Operation::Connect, &mut options, None).await?;

@@ -120,6 +120,7 @@ impl Job {
             warnings: Vec::new(),
             collection: true,
             applied: false,
+            spaced: false,
         };
         match remove::delete(&mut ctx, &target, &self.options).await {
             Err(error) if !error.is_not_found() => Err(error),

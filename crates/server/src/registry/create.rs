@@ -150,7 +150,7 @@ async fn once(
     let target = &*convert::for_writing(server, target, object).await?;
     // A webhook's work is not done again for the answer.
     let shown = target.is_converted().then(|| object.clone());
-    let writing = write::put(server, target, object, Expect::Absent);
+    let writing = write::put_as(server, target, object, Expect::Absent, ctx.spaced);
     drop(std::mem::take(object));
     match writing.await {
         Ok(entry) => {

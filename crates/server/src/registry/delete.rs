@@ -214,6 +214,7 @@ async fn run(
         warnings: Vec::new(),
         collection: false,
         applied: false,
+        spaced: false,
     };
     let removed = remove::delete(&mut ctx, target, options).await?;
     // Who asked for dependents to go in the old way is told that this takes time.

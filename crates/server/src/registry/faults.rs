@@ -5,7 +5,7 @@
 use api::{ApiError, Cause, Object, validate};
 
 use super::write::{self, Context};
-use crate::admission::add_expression_faults;
+use crate::admission::{add_expression_faults, admin_access_faults};
 use crate::custom::{DEFINITIONS, Part, rules};
 use crate::server::Target;
 
@@ -29,7 +29,8 @@ pub fn create(
     };
     let (kind, mut read) = write::validated(target, object)?;
     let read = read.as_mut().unwrap_or(object);
-    let mut faults = validate::create(kind, read);
+    let mut faults = admin_access_faults(&ctx.server.store, kind, read, false);
+    faults.extend(validate::create(kind, read));
     add_expression_faults(kind, read, None, &mut faults);
     if is_definition(target) {
         faults.extend(rules::admit::faults(read, None, &faults));
@@ -53,7 +54,7 @@ pub fn update(
     old: &mut Object,
     sub: Option<&str>,
 ) -> Result<Vec<Cause>, ApiError> {
-    let status = matches!(sub, Some("status" | "approval"));
+    let status = sub == Some("status");
     if let Some(custom) = &target.custom {
         let warnings = custom.warnings(new, Some(old));
         let part = if status { Part::Status } else { Part::Whole };
@@ -71,7 +72,9 @@ pub fn update(
     let (_, mut before) = write::validated(target, old)?;
     let (new, old) = (read.as_mut().unwrap_or(new), before.as_mut().unwrap_or(old));
     if status {
-        return Ok(validate::status_update(kind, new, old));
+        let mut faults = admin_access_faults(&ctx.server.store, kind, new, true);
+        faults.extend(validate::status_update(kind, new, old));
+        return Ok(faults);
     }
     let mut faults = validate::update(kind, new, old);
     add_expression_faults(kind, new, Some(old), &mut faults);

@@ -15,6 +15,7 @@ pub mod list;
 pub mod local;
 pub mod page;
 pub mod patch;
+mod raw;
 pub mod remove;
 pub mod select;
 pub mod update;

@@ -200,8 +200,7 @@ pub async fn patch_object(
         let manager = ctx.manager.clone();
         let reset = strategy::reset_fields(target.kind, &target.sub);
         let kind = target.kind;
-        let (config, complaints) =
-            patch.config(&kind.api_version(), kind.kind, kind.schema(), &target.name)?;
+        let (config, complaints) = patch.config(&kind.api_version(), kind.kind, kind.schema())?;
         let transform = |live: Option<&Object>| {
             let writer = api::apply::Writer {
                 manager: &manager,
@@ -272,11 +271,43 @@ fn conformed(target: &Target, patch: &Patch, object: Object) -> Result<codec::De
     };
     conform::decode(object, ty).map_err(|error| {
         let mut why = error.to_string();
+        if patch.kind == PatchKind::Apply {
+            return unconvertible(target, patch, &why);
+        }
         if patch.kind == PatchKind::Strategic {
             why = patch::misfit(&Value::Object(before.0.clone()), ty).unwrap_or(why);
         }
         patch.unfit(target.kind.schema(), &before, &why)
     })
+}
+
+/// What an apply made does not convert to the kind.
+fn unconvertible(target: &Target, patch: &Patch, why: &str) -> ApiError {
+    // There are no structs with fields on this way.
+    let field = why
+        .split_once(" into Go struct field ")
+        .and_then(|(head, rest)| Some((head, rest.rsplit_once(" of type ")?.1)));
+    let why = match field {
+        Some((head, ty @ ("int32" | "int64")))
+            if head.starts_with("json: cannot unmarshal number") =>
+        {
+            format!("cannot convert float64 to {ty}")
+        }
+        Some((head, ty)) => format!("{head} into Go value of type {ty}"),
+        None if why.starts_with("illegal base64") => format!("error decoding from json: {why}"),
+        None => why.to_owned(),
+    };
+    let text = |path: &str| patch.document.pointer(path).and_then(Value::as_str).unwrap_or("");
+    let kind = target.kind;
+    let (group, version) = (kind.group, kind.version);
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let of = format!("{group}/{version}, Kind={}", kind.kind);
+    ApiError::new(
+        Reason::Unknown,
+        format!(
+            "failed to convert new object ({namespace}/{name}; {of}) to proper version: unable to convert unstructured object to {of}: {why}"
+        ),
+    )
 }
 
 /// A patch must leave a kind and version that there are, and that a request's kind can be made of.
@@ -321,9 +352,8 @@ impl Patch {
         api_version: &str,
         kind: &str,
         ty: Option<&'static Type>,
-        name: &str,
     ) -> Result<(Object, Vec<String>), ApiError> {
-        let Some(mut config) = Object::from_value(self.document.clone()) else {
+        let Some(config) = Object::from_value(self.document.clone()) else {
             return Err(ApiError::bad_request("error decoding YAML: not an object"));
         };
         if config.kind().is_empty() || config.api_version().is_empty() {
@@ -339,9 +369,6 @@ impl Patch {
                 "invalid object type: {group}/{version}, Kind={}",
                 config.kind()
             )));
-        }
-        if config.name().is_empty() {
-            config.set_meta("name", name);
         }
         let mut warnings = Vec::new();
         if let (Some(ty), FieldValidation::Strict | FieldValidation::Warn) = (ty, self.validation)

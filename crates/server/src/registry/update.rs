@@ -10,8 +10,8 @@ use api::{ApiError, Cause, Object, Reason, strategy};
 use serde_json::json;
 use store::{CommitError, Expect};
 
-use super::create;
 use super::write::{self, Context, End, Outcome, Written};
+use super::{create, raw};
 use crate::custom::convert;
 use crate::edge::respond::Reply;
 use crate::gate::{Operation, Reservation};
@@ -155,13 +155,16 @@ async fn round(
         strategy::stamp_times(kind.group, kind.kind, &mut new, Some(&old), &server.clock.time());
         fill_in(ctx, target, &mut new, Some(&old));
         reservations = create::allocate(ctx, target, &mut new, Some(&old)).await?;
-        let causes = match sub {
+        let mut causes = match sub {
             // What these change is not open to other updates; they have rules of their own.
-            Some(part @ ("ephemeralcontainers" | "resize" | "finalize")) => {
+            Some(part @ ("ephemeralcontainers" | "resize" | "finalize" | "approval")) => {
                 api::validate::part_update(kind, &mut new, &mut old, part)
             }
             other => super::faults::update(ctx, target, &mut new, &mut old, other)?,
         };
+        if raw::applies(kind) {
+            causes.extend(raw::fault(ctx.spaced, &entry, &new, &old));
+        }
         write::check(target, &new, causes)?;
         ctx.validate(target, Operation::Update, Some(&mut new), Some(&old)).await?;
     }

@@ -6,14 +6,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::apply::{FieldSet, Versions, Writer, update_managed_fields};
-use api::codec::json::{Encoded, encode_for_store};
+use api::codec::json::{Encoded, encode_for_store, encode_with_space};
 use api::kinds::Kind;
 use api::{ApiError, Entry, Key, Object, Reason, Value, strategy};
 use http::StatusCode;
 use parking_lot::Mutex;
 use store::{Change, CommitError, Expect};
 
-use super::{decode, form};
+use super::{decode, form, raw};
 use crate::edge::accept;
 use crate::edge::respond::{self, Reply};
 use crate::gate::{Operation, Reinvocation, UserInfo, Write};
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub collection: bool,
     /// Whether an apply has noted already who owns what.
     pub applied: bool,
+    /// Whether data whose form counts was sent with spaces.
+    pub spaced: bool,
 }
 
 impl<'a> Context<'a> {
@@ -52,6 +54,7 @@ impl<'a> Context<'a> {
             warnings: Vec::new(),
             collection: false,
             applied: false,
+            spaced: false,
         }
     }
 }
@@ -71,6 +74,7 @@ pub async fn read<'a>(
     let decoded = decode::object(target, &bytes, media, options.validation)?;
     let mut ctx = Context::of(server, request, &options);
     ctx.warnings = decoded.warnings;
+    ctx.spaced = raw::applies(target.kind) && raw::has_spaces(&bytes);
     Ok((ctx, decoded.object))
 }
 
@@ -361,9 +365,22 @@ pub fn put<'s>(
     object: &Object,
     expect: Expect,
 ) -> impl Future<Output = Result<Arc<Entry>, CommitError>> + Send + use<'s> {
+    let spaced = raw::applies(target.kind)
+        && target.cache.get(&target.namespace, object.name()).is_some_and(|e| raw::is_spaced(&e));
+    put_as(server, target, object, expect, spaced)
+}
+
+/// Writes an object whose data was sent with spaces, or without.
+pub fn put_as<'s>(
+    server: &'s Server,
+    target: &Target,
+    object: &Object,
+    expect: Expect,
+    spaced: bool,
+) -> impl Future<Output = Result<Arc<Entry>, CommitError>> + Send + use<'s> {
     let write = stored(target, object).map(|stored| {
         let card = target.stored.card(&stored);
-        let Encoded { bytes, rv_at } = encode_for_store(&stored);
+        let Encoded { bytes, rv_at } = encode_with_space(&stored, spaced.then_some(raw::FIELD));
         let change = Change::Put { bytes, rv_at, card };
         store::Write { key: key(target, object.name()), expect, change }
     });

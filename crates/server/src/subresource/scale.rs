@@ -150,8 +150,11 @@ pub async fn serve(
         Some(PatchKind::Apply) => {
             let patch = Patch::read(PatchKind::Apply, &bytes, &options)?;
             patch.refuse_repeated()?;
-            let (config, warnings) =
-                patch.config(SCALE_VERSION, EXPECTED.kind, Some(scale_type()?), &target.name)?;
+            let (mut config, warnings) =
+                patch.config(SCALE_VERSION, EXPECTED.kind, Some(scale_type()?))?;
+            if config.at("metadata.name").is_none() {
+                config.set_meta("name", target.name.as_str());
+            }
             ctx.warnings = warnings;
             Wanted::Applied { config, force: patch.force }
         }
