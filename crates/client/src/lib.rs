@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod error;
+pub mod head;
 pub mod https;
 pub mod informer;
 pub mod leader;

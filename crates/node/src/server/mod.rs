@@ -9,6 +9,7 @@ mod logs;
 mod route;
 mod stats;
 mod streams;
+mod system;
 mod tls;
 
 use std::net::SocketAddr;
@@ -126,9 +127,14 @@ async fn accept(
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let (kubelet, gate, peer) = (Arc::clone(&kubelet), Arc::clone(&gate), peer.clone());
                 async move {
-                    Ok::<_, std::convert::Infallible>(match gate.admit(&request, peer).await {
+                    let head = *request.method() == http::Method::HEAD;
+                    let response = match gate.admit(&request, peer).await {
                         Ok(()) => route::answer(kubelet, request).await,
                         Err(refused) => *refused,
+                    };
+                    Ok::<_, std::convert::Infallible>(match head {
+                        true => client::head::without_body(response, full(Bytes::new())),
+                        false => response,
                     })
                 }
             });

@@ -8,7 +8,9 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Body, Refusal, json as json_body, logs, refuse, respond, stats, streams, text};
+use super::{
+    Body, Refusal, json as json_body, logs, refuse, respond, stats, streams, system, text,
+};
 use crate::kubelet::{Kubelet, Snapshot};
 use crate::pod::observed::Container;
 
@@ -65,6 +67,7 @@ pub async fn answer(kubelet: Arc<Kubelet>, request: Request<Incoming>) -> Respon
         ("containerLogs", rest) if read => {
             logs::answer(&kubelet, rest, request.uri().query()).await
         }
+        ("logs", _) if read => system::answer(&path).await,
         ("exec", rest) => streams::exec(kubelet, rest, request).await,
         ("attach", rest) => streams::attach(kubelet, rest, request).await,
         ("portForward", rest) => streams::port_forward(kubelet, rest, request).await,
@@ -120,7 +123,8 @@ pub fn values(query: &str, key: &str) -> Vec<String> {
     pairs.filter(|(k, _)| *k == key).map(|(_, v)| decoded(v)).collect()
 }
 
-fn decoded(text: &str) -> String {
+/// Text of a URL, decoded.
+pub fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();
     let mut at = 0;

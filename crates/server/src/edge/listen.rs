@@ -107,8 +107,13 @@ async fn connection(
         let (server, origin) = (server.clone(), Origin::Wire(certificates.clone()));
         async move {
             let (parts, body) = request.into_parts();
+            let head = parts.method == http::Method::HEAD;
             let reply = stack::serve(server, origin, parts, RequestBody::Wire(body)).await;
-            Ok::<_, std::convert::Infallible>(reply)
+            let empty = client::Body::empty;
+            Ok::<_, std::convert::Infallible>(match head {
+                true => client::head::without_body(reply, empty()),
+                false => reply,
+            })
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
