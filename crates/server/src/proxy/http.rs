@@ -11,8 +11,9 @@ use http::{HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use store::Store;
 
+use super::admit::admit;
 use super::links::Place;
-use super::{failed, join, kubelet_of, pod_of, stream};
+use super::{failed, join, kubelet_of, pod_of};
 use crate::edge::respond::Reply;
 use crate::server::{Request, Server, Target};
 
@@ -35,9 +36,9 @@ pub async fn serve(
     target: &Target,
 ) -> Result<Reply, ApiError> {
     let (backend, there) = backend(server, target)?;
-    stream::admit(server, &request, target).await?;
     let path = request.parts.uri.path();
     let rest = rest_of(path);
+    admit(server, &request, target, rest).await?;
     if rest.is_empty() && [http::Method::GET, http::Method::HEAD].contains(&request.parts.method) {
         return Ok(with_slash(&request));
     }

@@ -2,6 +2,7 @@
 //!
 //! Not here: the framing of streams (`client::stream`), what a kubelet does.
 
+mod admit;
 pub mod http;
 mod links;
 pub mod log;

@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Object};
+use api::ApiError;
 use client::stream::handshake::Use;
 use client::stream::{Handshake, portforward, remotecommand};
 use client::{Body, Client, Io};
 use hyper_util::rt::TokioIo;
 
+use super::admit::admit;
 use super::{container_of, escape, failed, kubelet_of, pod_of};
 use crate::edge::respond::{self, Reply};
-use crate::gate::Operation;
-use crate::registry::write::Context;
 use crate::server::{Request, Server, Target};
 use crate::transport::LocalUpgrade;
 
@@ -32,7 +31,7 @@ pub async fn serve(
         let message = format!("pod {} does not have a host assigned", target.name);
         return Err(ApiError::bad_request(message));
     }
-    admit(server, &request, target).await?;
+    admit(server, &request, target, "").await?;
     let usage = if forward { Use::PortForward } else { Use::RemoteCommand };
     let handshake = match Handshake::negotiate(&request.parts.headers, usage) {
         Ok(handshake) => handshake,
@@ -129,26 +128,4 @@ fn upgraded(
         let io = io.map_err(|e| client::Error::transport("upgrade", e))?;
         Ok(Box::new(TokioIo::new(io)) as Box<dyn Io>)
     })
-}
-
-/// Admission of a connection.
-pub async fn admit(
-    server: &Arc<Server>,
-    request: &Request,
-    target: &Target,
-) -> Result<(), ApiError> {
-    let mut ctx = Context {
-        server,
-        user: &request.user,
-        dry_run: false,
-        manager: String::new(),
-        options: Object::default(),
-        warnings: Vec::new(),
-        collection: false,
-        applied: false,
-        spaced: false,
-    };
-    let mut options = Object::default();
-    ctx.mutate(target, Operation::Connect, &mut options, None).await?;
-    ctx.validate(target, Operation::Connect, Some(&mut options), None).await
 }
