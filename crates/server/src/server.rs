@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use api::clock::{Clock, Rng};
-use api::kinds::Kind;
+use api::kinds::{Kind, Verb};
 use api::{ApiError, Object};
 use bytes::Bytes;
 use client::Shutdown;
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::custom::convert::Prepared;
 use crate::custom::{Custom, Customs};
 use crate::edge::Media;
+use crate::edge::accept::Shapes;
 use crate::endpoints::kept::Documents;
 use crate::endpoints::served::Served;
 use crate::flow::FlowControl;
@@ -278,6 +279,12 @@ impl Target {
             return Ok(object);
         }
         api::convert::convert(object, self.stored, self.kind).map_err(ApiError::internal)
+    }
+
+    /// What its answers can be had as: those to questions, which nobody can get again, have no table.
+    pub fn shapes(&self) -> Shapes {
+        let lasting = self.kind.is_stored() || self.kind.verbs.contains(Verb::Get);
+        if lasting { Shapes::All } else { Shapes::Metadata }
     }
 
     /// Whether its objects have a protobuf form: custom resources have none.

@@ -72,7 +72,10 @@ pub async fn for_reading<'t>(
             objects.push(object);
         }
     }
-    if objects.is_empty() {
+    let ready = |(uid, revision): &(String, u64)| {
+        target.prepared.as_ref().is_some_and(|p| p.read(uid, *revision).is_some())
+    };
+    if keys.iter().all(ready) {
         return Ok(Cow::Borrowed(target));
     }
     let converted = ask(server, custom, webhook, wanted, objects).await?;

@@ -48,6 +48,17 @@ pub enum Shape {
     MetadataList(&'static str),
 }
 
+/// What shapes a response can be had in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shapes {
+    /// As it is.
+    Own,
+    /// And its metadata.
+    Metadata,
+    /// And a table.
+    All,
+}
+
 /// A negotiated form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Accept {
@@ -124,27 +135,26 @@ fn media_of(name: &str) -> Option<Media> {
 }
 
 /// The shape that a clause's parameters ask for; `None` where this server has no such shape.
-fn shape_of(clause: &Clause<'_>, media: Media, shapes: bool) -> Option<Shape> {
+fn shape_of(clause: &Clause<'_>, media: Media, shapes: Shapes) -> Option<Shape> {
     let get = |key: &str| clause.params.iter().find(|(k, _)| *k == key).map_or("", |(_, v)| *v);
     let name = get("as");
     if name.is_empty() {
         return Some(Shape::Object);
     }
-    if !shapes || get("g") != "meta.k8s.io" {
+    if shapes == Shapes::Own || get("g") != "meta.k8s.io" {
         return None;
     }
     let version = ["v1", "v1beta1"].into_iter().find(|v| *v == get("v"))?;
     match name {
-        "Table" if media != Media::Protobuf => Some(Shape::Table(version)),
+        "Table" if media != Media::Protobuf && shapes == Shapes::All => Some(Shape::Table(version)),
         "PartialObjectMetadata" => Some(Shape::Metadata(version)),
         "PartialObjectMetadataList" => Some(Shape::MetadataList(version)),
         _ => None,
     }
 }
 
-/// Chooses the form of a response. `shapes`: whether tables and metadata can be made of it;
-/// `protobuf`: whether it has a protobuf form.
-pub fn negotiate(header: &str, shapes: bool, protobuf: bool) -> Result<Accept, ApiError> {
+/// Chooses the form of a response. `protobuf`: whether it has a protobuf form.
+pub fn negotiate(header: &str, shapes: Shapes, protobuf: bool) -> Result<Accept, ApiError> {
     if header.trim().is_empty() {
         return Ok(Accept::default());
     }
@@ -162,7 +172,7 @@ pub fn negotiate(header: &str, shapes: bool, protobuf: bool) -> Result<Accept, A
 
 /// Chooses the form of a watch, which has no YAML.
 pub fn negotiate_stream(header: &str, protobuf: bool) -> Result<Accept, ApiError> {
-    let accept = negotiate(header, true, protobuf)?;
+    let accept = negotiate(header, Shapes::All, protobuf)?;
     if accept.media == Media::Yaml {
         return Err(not_acceptable(STREAMS));
     }
@@ -171,7 +181,7 @@ pub fn negotiate_stream(header: &str, protobuf: bool) -> Result<Accept, ApiError
 
 /// The encoding of an error: whatever the client can read, else JSON.
 pub fn for_error(header: &str) -> Media {
-    negotiate(header, false, true).map(|accept| accept.media).unwrap_or_default()
+    negotiate(header, Shapes::Own, true).map(|accept| accept.media).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -181,14 +191,19 @@ mod tests {
     #[test]
     fn falls_back_in_order() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        let got = negotiate(table, true, true).expect("acceptable");
+        let got = negotiate(table, Shapes::All, true).expect("acceptable");
         assert_eq!(got.shape, Shape::Table("v1"));
+        assert!(negotiate(table, Shapes::Metadata, true).is_err());
+        assert_eq!(
+            negotiate(&format!("{table},application/json"), Shapes::Metadata, true).expect("one"),
+            Accept::default()
+        );
         let old = format!("{},application/json", table.replace("v=v1", "v=v2"));
-        assert_eq!(negotiate(&old, true, true).expect("acceptable"), Accept::default());
-        assert!(negotiate(&table.replace("v=v1", "v=v2"), true, true).is_err());
+        assert_eq!(negotiate(&old, Shapes::All, true).expect("acceptable"), Accept::default());
+        assert!(negotiate(&table.replace("v=v1", "v=v2"), Shapes::All, true).is_err());
         let proto = "application/vnd.kubernetes.protobuf,application/json";
-        assert_eq!(negotiate(proto, true, true).expect("acceptable").media, Media::Protobuf);
-        assert_eq!(negotiate(proto, true, false).expect("acceptable").media, Media::Json);
+        assert_eq!(negotiate(proto, Shapes::All, true).expect("acceptable").media, Media::Protobuf);
+        assert_eq!(negotiate(proto, Shapes::All, false).expect("acceptable").media, Media::Json);
         assert!(route("text/plain", true).is_err());
         assert!(route("text/plain, */*;q=0.1", true).is_ok());
     }

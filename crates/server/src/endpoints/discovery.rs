@@ -107,7 +107,7 @@ fn negotiated(request: &Request, document: &Value) -> Reply {
     if let Err(error) = accept::route(&request.accept(), false) {
         return respond::error(&error, request.media);
     }
-    match accept::negotiate(&request.accept(), false, true) {
+    match accept::negotiate(&request.accept(), accept::Shapes::Own, true) {
         Ok(accept) => respond::value(StatusCode::OK, accept.media, document),
         Err(error) => respond::error(&error, request.media),
     }
@@ -161,7 +161,7 @@ fn root(request: &Request, core: bool, server: &Server) -> Reply {
     } else {
         discovery::group_list(&groups(server, Wanted::Versions))
     };
-    let mut reply = match accept::negotiate(&accept, false, true) {
+    let mut reply = match accept::negotiate(&accept, accept::Shapes::Own, true) {
         Ok(form) => respond::value(StatusCode::OK, form.media, &document),
         Err(error) => respond::error(&error, request.media),
     };

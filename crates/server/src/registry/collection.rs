@@ -36,17 +36,13 @@ pub async fn serve(
     let bytes = body.bytes().await?;
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;
-    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let read = ReadOptions::read(&request.params, false)?;
-    let selection = Selection::parse(
-        target.kind,
-        &target.namespace,
-        &read.label_selector,
-        &read.field_selector,
-    )?;
+    let selection = Selection::of(&target, &read.label_selector, &read.field_selector)?;
     let snapshot = target.cache.list(selection.within());
+    let target = selection.ready(server, &target, &snapshot).await?.into_owned();
     let revision = snapshot.revision;
-    let page = Page::take(snapshot, &selection, read.limit, revision);
+    let page = Page::take(snapshot, &target, &selection, read.limit, revision);
     let job = Job {
         server: server.clone(),
         user: request.user.clone(),

@@ -188,7 +188,7 @@ pub async fn serve(
     let bytes = body.bytes().await?;
     let content_type = request.header(http::header::CONTENT_TYPE).to_owned();
     let options = Options::read(&request.params, &content_type, &bytes)?;
-    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    crate::edge::accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let warnings: Vec<String> = warning(&target, &options).into_iter().collect();
     let reply = run(server, &request, &target, &options).await;
     let mut reply = match (reply, warnings.is_empty()) {

@@ -24,7 +24,7 @@ pub async fn serve(
     request: &Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     if request.params.flag("export") {
         return Err(ApiError::bad_request(
             "the export parameter, deprecated since v1.14, is no longer supported",

@@ -40,19 +40,15 @@ pub async fn serve(
     request: &Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let mut options = ReadOptions::read(&request.params, false)?;
     if options.continue_token.is_empty() && matches!(options.revision(), Ok(Some(0))) {
         // Whatever the cache has, and all of it.
         options.limit = 0;
     }
-    let selection = Selection::parse(
-        target.kind,
-        &target.namespace,
-        &options.label_selector,
-        &options.field_selector,
-    )?;
+    let selection = Selection::of(target, &options.label_selector, &options.field_selector)?;
     let snapshot = snapshot(server, target, &options, &selection).await?;
+    let target = &*selection.ready(server, target, &snapshot).await?;
     let revision = page_revision(&options, &snapshot)?;
     let all = options.limit <= 0;
     let usual = accept == Accept::default() && one_by_one(target, snapshot.iter());
@@ -62,11 +58,11 @@ pub async fn serve(
     }
     if all && !selection.name.is_empty() && !selection.namespace.is_empty() {
         let found = target.cache.get(&selection.namespace, &selection.name);
-        let entries = found.into_iter().filter(|e| selection.matches(&e.card)).collect();
+        let entries = found.into_iter().filter(|e| selection.shows(target, e)).collect();
         let page = Page { meta: Meta { revision, ..Meta::default() }, entries };
         return answer(server, request, target, accept, page).await;
     }
-    let page = Page::take(snapshot, &selection, options.limit, revision);
+    let page = Page::take(snapshot, target, &selection, options.limit, revision);
     answer(server, request, target, accept, page).await
 }
 
@@ -179,13 +175,19 @@ pub struct Page {
 
 impl Page {
     /// The first `limit` (0: all) objects of a snapshot.
-    pub fn take(snapshot: Snapshot, selection: &Selection, limit: i64, revision: u64) -> Self {
+    pub fn take(
+        snapshot: Snapshot,
+        target: &Target,
+        selection: &Selection,
+        limit: i64,
+        revision: u64,
+    ) -> Self {
         let limit = usize::try_from(limit).ok().filter(|l| *l > 0).unwrap_or(usize::MAX);
         let total = snapshot.len();
         let mut meta = Meta { revision, ..Meta::default() };
         let mut entries = Vec::new();
         for (seen, entry) in snapshot.iter().enumerate() {
-            if !selection.matches(&entry.card) {
+            if !selection.shows(target, entry) {
                 continue;
             }
             entries.push(entry.clone());

@@ -182,6 +182,6 @@ pub(crate) fn reply_object(
     status: http::StatusCode,
     object: api::Object,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     form::reply(server, request, target, accept, status, object)
 }

@@ -174,7 +174,7 @@ pub async fn serve(
         return Err(ApiError::new(Reason::UnsupportedMediaType, NO_STRATEGIC));
     }
     let options = WriteOptions::read(&request.params, "PatchOptions", kind == PatchKind::Apply)?;
-    crate::edge::accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    crate::edge::accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let body = request.take_body();
     let bytes = body.bytes().await?;
     let patch = Patch::read(kind, &bytes, &options)?;

@@ -1,11 +1,17 @@
 //! Which objects a read is about: namespace, label selector, field selector.
 //!
-//! Not here: parsing selectors (`api::selector`).
+//! Index cards hold what objects say in their stored version. The fields of a custom resource in another
+//! version are read off the object in that version. Not here: parsing selectors (`api::selector`).
+
+use std::borrow::Cow;
 
 use api::kinds::Kind;
 use api::selector::{FieldSelector, LabelSelector};
-use api::{ApiError, Card};
-use store::Interest;
+use api::{ApiError, Card, Entry};
+use store::{Interest, Snapshot};
+
+use crate::custom::convert;
+use crate::server::{Server, Target};
 
 /// A read's selection.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +22,8 @@ pub struct Selection {
     pub name: String,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Fields that index cards do not hold.
+    beyond: FieldSelector,
     /// Whether a name alone tells an object.
     cluster_scoped: bool,
 }
@@ -51,13 +59,39 @@ impl Selection {
             name,
             labels,
             fields: selector,
+            beyond: FieldSelector::default(),
             cluster_scoped: !kind.namespaced,
         })
     }
 
+    /// Parses the selectors of a request about the objects of a target.
+    pub fn of(target: &Target, labels: &str, fields: &str) -> Result<Self, ApiError> {
+        let mut selection = Self::parse(target.kind, &target.namespace, labels, fields)?;
+        if target.custom.is_some() && !target.as_stored() {
+            let of_meta = |(path, ..): &(String, String, bool)| path.starts_with("metadata.");
+            let (meta, beyond) = selection.fields.0.into_iter().partition(of_meta);
+            (selection.fields, selection.beyond) = (FieldSelector(meta), FieldSelector(beyond));
+        }
+        Ok(selection)
+    }
+
+    /// The target with what has to be converted before [`Self::shows`] can tell.
+    pub async fn ready<'t>(
+        &self,
+        server: &Server,
+        target: &'t Target,
+        snapshot: &Snapshot,
+    ) -> Result<Cow<'t, Target>, ApiError> {
+        if self.beyond.0.is_empty() || !convert::is_needed(target) {
+            return Ok(Cow::Borrowed(target));
+        }
+        let fit = snapshot.iter().filter(|e| self.matches(&e.card));
+        convert::for_reading(server, target, &fit.cloned().collect::<Vec<_>>()).await
+    }
+
     /// Whether labels or fields are selected by.
     pub fn is_filtered(&self) -> bool {
-        !self.labels.0.is_empty() || !self.fields.0.is_empty()
+        !self.labels.0.is_empty() || !self.fields.0.is_empty() || !self.beyond.0.is_empty()
     }
 
     /// The namespace as the store takes it.
@@ -82,7 +116,24 @@ impl Selection {
         self.within().map(|namespace| Interest::Namespace(namespace.into()))
     }
 
-    /// Whether an object is selected by its labels and fields.
+    /// Whether an object of a target is selected.
+    pub fn shows(&self, target: &Target, entry: &Entry) -> bool {
+        if !self.matches(&entry.card) {
+            return false;
+        }
+        if self.beyond.0.is_empty() {
+            return true;
+        }
+        match target.object(entry) {
+            Ok(object) => self.beyond.matches(&target.kind.card(&object)),
+            Err(error) => {
+                tracing::error!(%error, name = %entry.card.name, "a stored object cannot be read");
+                false
+            }
+        }
+    }
+
+    /// Whether an object is selected by its labels and fields, as far as the card says.
     pub fn matches(&self, card: &Card) -> bool {
         (self.labels.0.is_empty() || self.labels.matches(card))
             && (self.fields.0.is_empty() || self.fields.matches(card))

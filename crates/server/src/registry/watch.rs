@@ -47,8 +47,7 @@ pub async fn serve(
     } else {
         format!("metadata.name={}", target.name)
     };
-    let selection =
-        Selection::parse(target.kind, &target.namespace, &options.label_selector, &fields)?;
+    let selection = Selection::of(target, &options.label_selector, &fields)?;
     let include = form::include(request.params.get("includeObject"))?;
     let content_type = match accept.media {
         Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
@@ -230,7 +229,7 @@ impl Watch {
             self.view.prepare(&chunk).await;
             let mut out = BytesMut::new();
             for entry in &chunk {
-                if !self.view.selection.matches(&entry.card) {
+                if !self.view.selection.shows(&self.view.target, entry) {
                     continue;
                 }
                 match self.view.entry_frame(EventKind::Added, entry) {
@@ -311,8 +310,8 @@ impl View {
         if !self.selection.namespace.is_empty() && *card.namespace != *self.selection.namespace {
             return Ok(None);
         }
-        let before = event.previous.as_ref().is_some_and(|p| self.selection.matches(&p.card));
-        let now = self.selection.matches(card);
+        let shows = |entry: &Arc<Entry>| self.selection.shows(&self.target, entry);
+        let (before, now) = (event.previous.as_ref().is_some_and(shows), shows(&event.entry));
         let kind = match (event.kind, before, now) {
             (EventKind::Deleted, true, _) => EventKind::Deleted,
             (EventKind::Deleted, false, _) => return Ok(None),

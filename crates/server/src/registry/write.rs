@@ -69,7 +69,7 @@ pub async fn read<'a>(
 ) -> Result<(Context<'a>, Object), ApiError> {
     let options = WriteOptions::read(&request.params, options, false)?;
     let media = decode::media_of(request.header(http::header::CONTENT_TYPE))?;
-    accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+    accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let bytes = body.bytes().await?;
     let decoded = decode::object(target, &bytes, media, options.validation)?;
     let mut ctx = Context::of(server, request, &options);
@@ -116,7 +116,7 @@ impl Written {
         target: &Target,
     ) -> Result<Reply, ApiError> {
         let status = if self.created { StatusCode::CREATED } else { StatusCode::OK };
-        let accept = accept::negotiate(&request.accept(), true, target.has_protobuf())?;
+        let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
         match self.outcome {
             Outcome::Committed(entry) => {
                 form::reply_entry(server, request, target, accept, status, &entry)

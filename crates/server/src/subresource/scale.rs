@@ -309,7 +309,7 @@ fn reply(
     target: &Target,
     scale: Object,
 ) -> Result<Reply, ApiError> {
-    let accept = accept::negotiate(&request.accept(), true, true)?;
+    let accept = accept::negotiate(&request.accept(), accept::Shapes::All, true)?;
     let value = match accept.shape {
         Shape::Object => scale.into(),
         shape => {
