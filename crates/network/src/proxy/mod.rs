@@ -34,7 +34,7 @@ use crate::cidr::Cidr;
 use crate::netlink::Socket;
 use crate::netlink::nft::{self, Batch, Family};
 use crate::netlink::route::{self, Route};
-use crate::objects::{EndpointSlice, LAST_CHANGE, SERVICE_NAME, Service};
+use crate::objects::{EndpointSlice, HEADLESS, LAST_CHANGE, SERVICE_NAME, Service};
 use plan::{Node, ServicePlan};
 use state::{ServiceKey, State};
 
@@ -142,8 +142,9 @@ struct Proxy {
     synced_at: u64,
 }
 
+/// The service that a slice is the proxy's way for. Those of headless services are for names only.
 fn slice_service(entry: &Entry) -> Vec<String> {
-    let name = entry.card.label(SERVICE_NAME);
+    let name = entry.card.label(SERVICE_NAME).filter(|_| entry.card.label(HEADLESS).is_none());
     name.map(|name| format!("{}/{name}", entry.card.namespace)).into_iter().collect()
 }
 
