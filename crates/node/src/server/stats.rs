@@ -226,12 +226,13 @@ pub async fn summary(kubelet: &Kubelet) -> Response<Body> {
                 })
                 .collect();
             let cpu: u64 = own.iter().map(|u| u.cpu_nanos).sum();
-            let memory: u64 = own.iter().map(|u| u.memory).sum();
+            let sum = |part: fn(&Usage) -> u64| own.iter().map(|u| part(u)).sum::<u64>();
             json!({ "podRef": { "name": s.pod.name(), "namespace": s.pod.namespace(), "uid": s.pod.uid() },
                 "startTime": s.status.get("startTime"),
                 "containers": containers,
                 "cpu": { "time": now, "usageCoreNanoSeconds": cpu },
-                "memory": { "time": now, "workingSetBytes": memory } })
+                "memory": { "time": now, "workingSetBytes": sum(|u| u.memory), "rssBytes": sum(|u| u.rss),
+                    "usageBytes": sum(|u| u.usage) } })
         })
         .collect();
     json_body(&json!({
@@ -239,7 +240,7 @@ pub async fn summary(kubelet: &Kubelet) -> Response<Body> {
             "nodeName": kubelet.config.node_name,
             "cpu": { "time": now, "usageCoreNanoSeconds": node_cpu() },
             "memory": { "time": now, "availableBytes": meminfo("MemAvailable"), "workingSetBytes": node_memory(),
-                "usageBytes": meminfo("MemTotal") - meminfo("MemFree") },
+                "usageBytes": meminfo("MemTotal") - meminfo("MemFree"), "rssBytes": meminfo("AnonPages") },
             "fs": fs,
         },
         "pods": pods,
