@@ -400,11 +400,6 @@ impl View {
         }
         let value = match self.accept.shape {
             Shape::Object => object.into(),
-            Shape::Table(_) => {
-                let mut table = self.shaped(object)?;
-                table["rows"] = json!([]);
-                table
-            }
             _ => self.shaped(object)?,
         };
         form::watch_frame("BOOKMARK", &value, self.accept.media)
