@@ -25,7 +25,8 @@ fn machine() -> BTreeSet<String> {
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
     all.extend(mounts.lines().map(|l| format!("mount: {l}")));
-    for root in ["/sys/fs/cgroup", "/var/log/pods", "/var/log/containers", "/run/netns", "/etc/cni"]
+    let logs = ["/var/log/pods", "/var/log/containers"];
+    for root in logs.into_iter().chain(["/sys/fs/cgroup", "/run/netns", "/etc/cni", "/var/lib/cni"])
     {
         below(Path::new(root), &mut all);
     }
@@ -36,7 +37,7 @@ fn machine() -> BTreeSet<String> {
     all
 }
 
-/// Directories and links; files of a control group come and go with it.
+/// Directories, links and files; files of a control group come and go with it.
 fn below(dir: &Path, all: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let kind = entry.file_type().expect("a type");
@@ -45,6 +46,8 @@ fn below(dir: &Path, all: &mut BTreeSet<String>) {
             below(&entry.path(), all);
         } else if kind.is_symlink() {
             all.insert(format!("link: {}", entry.path().display()));
+        } else if !dir.starts_with("/sys") {
+            all.insert(format!("file: {}", entry.path().display()));
         }
     }
 }
@@ -75,6 +78,13 @@ fn uninstall_leaves_nothing_behind() {
     isopod.kubectl(&create).expect_ok();
     isopod.kubectl(&["expose", "deployment", "web", "--type=NodePort"]).expect_ok();
     isopod.kubectl(&["rollout", "status", "deployment/web", "--timeout", "90s"]).expect_ok();
+    // The logs of a pod that has ended are kept until the pod goes.
+    let ended = ["run", "ended", &image, "--restart=Never", "--command", "--", "true"];
+    isopod.kubectl(&ended).expect_ok();
+    eventually("the pod has ended", || {
+        let phase = ["get", "pod", "ended", "-o", "jsonpath={.status.phase}"];
+        (isopod.kubectl(&phase).expect_ok() == "Succeeded").then_some(())
+    });
     assert!(processes(&isopod.data_dir()).len() >= 3, "isopod, containerd and its shims run");
     assert_ne!(machine(), before);
     // It stops the running isopod by itself.

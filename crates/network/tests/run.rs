@@ -99,7 +99,8 @@ fn resolve(from: &Namespace, name: &str, wanted: impl Fn(&Message) -> bool + Syn
         fqdn.set_fqdn(true);
         question.add_query(Query::query(fqdn, RecordType::A));
         let bytes = question.to_vec().expect("encodes");
-        for _ in 0..500 {
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until {
             let _ = socket.send(&bytes);
             let mut buf = [0; 1500];
             if let Ok(len) = socket.recv(&mut buf) {
@@ -156,8 +157,14 @@ fn services_and_names_follow_the_api() {
         connect(from, (address_in(&reply).expect("found"), 80).into(), Ok(()));
         served.join().expect("served");
     }
-    // The DNS service has its object, and the proxy has left its address alone.
-    resolve(&client, "kube-dns.kube-system.svc.cluster.local", |r| address_in(r) == Some(DNS));
+    // The DNS service has its object, the proxy has left its address alone, and other proxies are told
+    // where it is answered.
+    let told = || server.object(&ENDPOINT_SLICES, "kube-system", "kube-dns");
+    resolve(&client, "kube-dns.kube-system.svc.cluster.local", |reply| {
+        let endpoints = told().and_then(|slice| slice.at("endpoints").cloned());
+        let here = json!([{"addresses": [DNS], "conditions": {"ready": true}}]);
+        address_in(reply) == Some(DNS) && endpoints == Some(here)
+    });
 
     // Changes arrive.
     let web: SocketAddr = "10.43.0.20:80".parse().expect("an address");

@@ -18,6 +18,9 @@ use crate::config::Config;
 /// How long processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where libcni, in containerd, keeps what plugins answered; of no use without the sandboxes.
+const CNI_CACHE: &str = "/var/lib/cni";
+
 /// What could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
@@ -34,6 +37,7 @@ pub fn remove(config: &Config) -> Result<(), CleanupError> {
     let containerd = config.data_dir.join("containerd");
     let namespaces = network_namespaces(&containerd);
     let pods = pod_uids(&config.kubelet_dir());
+    let containers = container_ids(&containerd);
     stop_processes(&containerd)?;
     for namespace in &namespaces {
         detach(namespace)?;
@@ -44,7 +48,8 @@ pub fn remove(config: &Config) -> Result<(), CleanupError> {
         detach(&point)?;
     }
     remove_cgroups(config.runtime.cgroup_root.trim_start_matches('/'));
-    remove_logs(config, &pods);
+    remove_logs(config, &pods, &containers);
+    remove_results(Path::new(CNI_CACHE), &containers);
     Ok(())
 }
 
@@ -80,6 +85,13 @@ fn network_namespaces(containerd: &Path) -> HashSet<PathBuf> {
         out.extend(named.map(|n| n.path).filter(|p| p.to_string_lossy().contains("/netns/")));
     }
     out
+}
+
+/// The sandboxes and containers, ended ones as well, that our containerd knows.
+fn container_ids(containerd: &Path) -> HashSet<String> {
+    let store = containerd.join("root/io.containerd.grpc.v1.cri");
+    let known = ["sandboxes", "containers"].into_iter().flat_map(|d| entries(&store.join(d)));
+    known.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 fn pod_uids(kubelet: &Path) -> HashSet<String> {
@@ -203,14 +215,27 @@ fn remove_tree(dir: &Path) {
     let _ = std::fs::remove_dir(dir);
 }
 
-fn remove_logs(config: &Config, pods: &HashSet<String>) {
+/// A pod's logs outlive its directory when it has ended: those are found by its containers' links.
+fn remove_logs(config: &Config, pods: &HashSet<String>, containers: &HashSet<String>) {
+    let links = || config.runtime.container_logs.iter().flat_map(|d| entries(d));
+    for link in links() {
+        let name = link.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let ours = name.rsplit('-').next().is_some_and(|id| containers.contains(id));
+        let target = std::fs::read_link(&link).unwrap_or_default();
+        if let Some(dir) = target.ancestors().nth(2)
+            && ours
+            && dir.parent() == Some(&config.runtime.pod_logs)
+        {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
     for dir in entries(&config.runtime.pod_logs) {
         let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if name.rsplit('_').next().is_some_and(|uid| pods.contains(uid)) {
             let _ = std::fs::remove_dir_all(&dir);
         }
     }
-    for link in config.runtime.container_logs.iter().flat_map(|d| entries(d)) {
+    for link in links() {
         let dangling = link.is_symlink() && !link.exists();
         if dangling
             && std::fs::read_link(&link).is_ok_and(|to| to.starts_with(&config.runtime.pod_logs))
@@ -227,9 +252,36 @@ fn remove_logs(config: &Config, pods: &HashSet<String>) {
     }
 }
 
+/// Removes libcni's files of our containers, named `NETWORK-CONTAINER-INTERFACE`.
+fn remove_results(cache: &Path, containers: &HashSet<String>) {
+    let results = cache.join("results");
+    for file in entries(&results) {
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.rsplit('-').nth(1).is_some_and(|id| containers.contains(id)) {
+            let _ = std::fs::remove_file(&file);
+        }
+    }
+    // Only where nothing else is in it.
+    let _ = std::fs::remove_dir(&results).and_then(|()| std::fs::remove_dir(cache));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_of_others_stay() {
+        let cache = tempfile::tempdir().expect("a directory");
+        let results = cache.path().join("results");
+        std::fs::create_dir(&results).expect("made");
+        for name in ["isopod-aa-eth0", "cni-loopback-aa-lo", "cni-loopback-bb-lo"] {
+            std::fs::write(results.join(name), "{}").expect("written");
+        }
+        remove_results(cache.path(), &HashSet::from(["aa".to_owned()]));
+        assert_eq!(entries(&results), [results.join("cni-loopback-bb-lo")]);
+        remove_results(cache.path(), &HashSet::from(["bb".to_owned()]));
+        assert!(!cache.path().exists());
+    }
 
     #[test]
     fn mount_points_are_read_as_written() {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::clock::{Clock, Rng};
-use api::resource::{ENDPOINT_SLICES, NAMESPACES, SERVICES};
+use api::resource::{ENDPOINT_SLICES, NAMESPACES, Resource, SERVICES};
 use client::{Client, Delta, Event, Informers, Shutdown};
 use parking_lot::RwLock;
 use tokio::net::{TcpListener, UdpSocket};
@@ -83,6 +83,9 @@ pub enum Error {
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pause before another try at what did not work.
 const RETRY: Duration = Duration::from_secs(2);
+/// Where the service is that has the address: where everybody looks for it.
+const NAMESPACE: &str = "kube-system";
+const SERVICE: &str = "kube-dns";
 
 /// Runs the server until told to stop.
 pub async fn run(
@@ -214,7 +217,9 @@ fn own_address(ip: IpAddr) -> Result<(), crate::netlink::Error> {
     Socket::route()?.run(&w).or_else(|e| if e.is_present() { Ok(()) } else { Err(e) })
 }
 
-/// Makes the service that has the address, once its namespace is there.
+/// Makes the service that has the address, once its namespace is there, and the slice that tells other
+/// service proxies where it is answered. A service of somebody else's DNS pods has a selector, and no
+/// slice of ours.
 async fn publish(client: &Client, config: &Config) {
     let port = |name: &str, protocol: &str| {
         serde_json::json!({
@@ -224,7 +229,7 @@ async fn publish(client: &Client, config: &Config) {
     let service = serde_json::json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
-            "name": "kube-dns", "namespace": "kube-system",
+            "name": SERVICE, "namespace": NAMESPACE,
             "labels": {
                 "k8s-app": "kube-dns",
                 "kubernetes.io/cluster-service": "true",
@@ -236,23 +241,49 @@ async fn publish(client: &Client, config: &Config) {
             "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
         },
     });
-    let Some(service) = api::Object::from_value(service) else { return };
+    let service = ensure(client, &SERVICES, service).await;
+    let selects = service.at("spec.selector").and_then(serde_json::Value::as_object);
+    if selects.is_some_and(|s| !s.is_empty()) {
+        return;
+    }
+    let port = |name: &str, protocol: &str| serde_json::json!({"name": name, "port": config.port, "protocol": protocol});
+    let slice = serde_json::json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": SERVICE, "namespace": NAMESPACE,
+            "labels": {
+                "kubernetes.io/service-name": SERVICE,
+                "endpointslice.kubernetes.io/managed-by": "dns.isopod",
+            },
+            // It goes with the service.
+            "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Service", "name": SERVICE, "uid": service.uid(),
+            }],
+        },
+        "addressType": if config.address.is_ipv4() { "IPv4" } else { "IPv6" },
+        // Every machine answers it itself: it is on its `lo`.
+        "endpoints": [{"addresses": [config.address], "conditions": {"ready": true}}],
+        "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+    });
+    ensure(client, &ENDPOINT_SLICES, slice).await;
+}
+
+/// The object of that name, made where there is none; waits for a server that takes it.
+async fn ensure(client: &Client, kind: &Resource, wanted: serde_json::Value) -> api::Object {
     let mut said = false;
     loop {
-        // Looked for first: one that is there holds the address, which refuses a second by itself.
+        // Looked for first: a service that is there holds the address, which refuses a second by itself.
         let made: Result<api::Object, client::Error> =
-            match client.get(&SERVICES, "kube-system", "kube-dns").await {
-                Err(error) if error.is_not_found() => {
-                    client.create(&SERVICES, "kube-system", &service).await
-                }
+            match client.get(kind, NAMESPACE, SERVICE).await {
+                Err(error) if error.is_not_found() => client.create(kind, NAMESPACE, &wanted).await,
                 found => found,
             };
         match made {
-            Ok(_) => return,
-            Err(error) if error.api().is_some_and(api::ApiError::is_already_exists) => return,
+            Ok(made) => return made,
+            Err(error) if error.api().is_some_and(api::ApiError::is_already_exists) => {}
             Err(error) => {
                 if !said {
-                    tracing::info!(%error, "service kube-dns is not made yet; trying again");
+                    tracing::info!(%error, "{} {SERVICE} is not made yet; trying again", kind.kind);
                 }
                 said = true;
                 tokio::time::sleep(RETRY).await;
