@@ -32,6 +32,8 @@ pub(super) enum Form {
     Text,
     Number,
     Truth,
+    /// A text, a number or a truth value.
+    Scalar,
     List,
     Map,
 }
@@ -149,6 +151,8 @@ impl<'a> Schema<'a> {
             Schema::Type(_) | Schema::CustomObject(_) => return Some(Form::Map),
             Schema::Custom(schema) => {
                 return Some(match text(schema, "type") {
+                    // A form of its own may be written otherwise too.
+                    "string" if !["", "byte"].contains(&text(schema, "format")) => Form::Scalar,
                     "string" => Form::Text,
                     "integer" | "number" => Form::Number,
                     "boolean" => Form::Truth,
@@ -163,6 +167,10 @@ impl<'a> Schema<'a> {
             FieldType::String | FieldType::Bytes => Form::Text,
             FieldType::Int32 | FieldType::Int64 | FieldType::Double => Form::Number,
             FieldType::Bool => Form::Truth,
+            FieldType::Quantity
+            | FieldType::IntOrString
+            | FieldType::Time
+            | FieldType::MicroTime => Form::Scalar,
             FieldType::List(_) => Form::List,
             FieldType::Ref(_) | FieldType::Map(_) => Form::Map,
             _ => return None,

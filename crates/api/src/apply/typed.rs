@@ -495,7 +495,9 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
     }
     match schema.shape() {
         shape @ (Shape::Leaf | Shape::Deduced) => match (schema, value) {
-            (Schema::Field(_) | Schema::Type(_), Value::Object(map)) => {
+            (Schema::Field(_) | Schema::Type(_) | Schema::Item(_), Value::Object(map))
+                if !matches!(schema, Schema::Item(_)) || schema.form() == Some(Form::Map) =>
+            {
                 for (name, value) in map {
                     check_field(schema, name, value, path)?;
                 }
@@ -554,6 +556,7 @@ fn misfit(form: Form, value: &Value) -> Option<String> {
         Form::Text => (value.is_string(), "string"),
         Form::Number => (value.is_number(), "numeric (int or float)"),
         Form::Truth => (value.is_boolean(), "boolean"),
+        Form::Scalar => (!value.is_array() && !value.is_object(), "any scalar"),
         Form::List => (value.is_array(), "list"),
         Form::Map => (value.is_object(), "map"),
     };

@@ -314,7 +314,7 @@ fn type_error(error: impl ToString) -> CodecError {
 }
 
 /// What type errors call a value.
-pub(crate) fn describe(value: &Value) -> &'static str {
+pub fn describe(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

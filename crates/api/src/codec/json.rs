@@ -46,13 +46,18 @@ pub fn decode(bytes: &[u8], ty: Option<&'static Type>) -> Result<Decoded, CodecE
 
 /// Reads any JSON value as it is.
 pub fn value(bytes: &[u8]) -> Result<Value, CodecError> {
+    value_strict(bytes).map(|(value, _)| value)
+}
+
+/// The same, with what it says twice.
+pub fn value_strict(bytes: &[u8]) -> Result<(Value, Vec<StrictError>), CodecError> {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader { text: &text, bytes: text.as_bytes(), at: 0, strict: Vec::new() };
     let value = reader.value(Shape::Any, &Path::ROOT, 0)?;
     reader.space();
     match reader.peek() {
         Some(c) => Err(reader.unexpected(c, "after top-level value")),
-        None => Ok(value),
+        None => Ok((value, reader.strict)),
     }
 }
 

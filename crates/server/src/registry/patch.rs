@@ -61,13 +61,27 @@ impl Patch {
         let document = match kind {
             PatchKind::Apply => {
                 let (value, faults) = codec::yaml::value_strict(bytes).map_err(|error| {
-                    ApiError::bad_request(format!("error decoding YAML: {error}"))
+                    ApiError::bad_request(format!(
+                        "error decoding YAML: error converting YAML to JSON: {error}"
+                    ))
                 })?;
                 repeated.extend(faults.iter().map(ToString::to_string));
                 value
             }
-            _ => codec::json::value(bytes)
-                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?,
+            _ => {
+                let (value, faults) = codec::json::value_strict(bytes).map_err(|error| {
+                    let how = match kind {
+                        PatchKind::Strategic => "",
+                        _ => "error decoding patch: ",
+                    };
+                    ApiError::bad_request(format!("{how}{error}"))
+                })?;
+                // Of operations only the last of a name counts, and nobody is told.
+                if kind != PatchKind::Json {
+                    repeated.extend(faults.iter().map(ToString::to_string));
+                }
+                value
+            }
         };
         let (validation, force) = (options.validation, options.force);
         Ok(Self { kind, document, repeated, validation, force })
@@ -100,11 +114,14 @@ impl Patch {
         ty: Option<&'static Type>,
         before: &Object,
     ) -> Result<Vec<String>, ApiError> {
-        match (self.validation, outcome.strict_error()) {
-            (FieldValidation::Strict, Some(why)) => Err(self.unfit(ty, before, &why)),
-            (FieldValidation::Warn, _) => {
-                Ok(outcome.strict.iter().map(ToString::to_string).collect())
+        let unknown = outcome.strict.iter().map(ToString::to_string);
+        let all: Vec<String> = self.repeated.iter().cloned().chain(unknown).collect();
+        match self.validation {
+            FieldValidation::Strict if !all.is_empty() => {
+                let why = format!("strict decoding error: {}", all.join(", "));
+                Err(self.unfit(ty, before, &why))
             }
+            FieldValidation::Warn => Ok(all),
             _ => Ok(Vec::new()),
         }
     }
@@ -354,17 +371,22 @@ impl Patch {
         ty: Option<&'static Type>,
     ) -> Result<(Object, Vec<String>), ApiError> {
         let Some(config) = Object::from_value(self.document.clone()) else {
-            return Err(ApiError::bad_request("error decoding YAML: not an object"));
-        };
-        if config.kind().is_empty() || config.api_version().is_empty() {
-            let missing = if config.kind().is_empty() { "kind" } else { "apiVersion" };
+            if self.document.is_null() {
+                return Err(ApiError::bad_request("invalid object type: /, Kind="));
+            }
+            let seen = conform::describe(&self.document);
             return Err(ApiError::bad_request(format!(
-                "invalid object type: {missing} must be specified in apply patch"
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {seen} into Go value of type map[string]interface {{}}"
             )));
-        }
+        };
         if config.api_version() != api_version || config.kind() != kind {
-            let (group, version) =
-                config.api_version().split_once('/').unwrap_or(("", config.api_version()));
+            let named = config.api_version();
+            let (group, version) = match named.matches('/').count() {
+                0 => ("", named),
+                1 => named.split_once('/').unwrap_or(("", named)),
+                // What is no version leaves nothing of the kind either.
+                _ => return Err(ApiError::bad_request("invalid object type: /, Kind=")),
+            };
             return Err(ApiError::bad_request(format!(
                 "invalid object type: {group}/{version}, Kind={}",
                 config.kind()

@@ -279,7 +279,7 @@ fn revision_check(
     new.set_meta("resourceVersion", stored.to_string());
     if wanted == 0 {
         let strategy = Strategy::of_kind(target.kind);
-        if strategy.unconditional_update || style != Style::Put {
+        if strategy.unconditional_update || !matches!(style, Style::Put | Style::Patch) {
             return Ok(false);
         }
         let cause = Cause::invalid(
