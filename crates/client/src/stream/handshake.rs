@@ -39,6 +39,8 @@ pub enum Use {
     RemoteCommand,
     /// Port-forward.
     PortForward,
+    /// One stream of bytes to the client (logs).
+    Bytes,
 }
 
 /// WebSocket subprotocols by use: name and framing.
@@ -58,6 +60,9 @@ const SUBPROTOCOLS: &[(Use, &str, Framing)] = &[
     (Use::PortForward, "v4.base64.channel.k8s.io", Framing::WebSocket { version: 4, base64: true }),
     (Use::PortForward, "portforward.k8s.io", Framing::WebSocket { version: 4, base64: false }),
     (Use::PortForward, "", Framing::WebSocket { version: 4, base64: false }),
+    (Use::Bytes, "binary.k8s.io", Framing::WebSocket { version: 1, base64: false }),
+    (Use::Bytes, "base64.binary.k8s.io", Framing::WebSocket { version: 1, base64: true }),
+    (Use::Bytes, "", Framing::WebSocket { version: 1, base64: false }),
 ];
 
 /// Stream protocols in SPDY by use.

@@ -5,6 +5,7 @@
 //! `handshake` agrees on a framing. Not here: HTTP itself, or what runs behind a stream.
 
 pub mod handshake;
+mod messages;
 mod pipe;
 pub mod portforward;
 pub mod remotecommand;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use handshake::{Framing, Handshake, HandshakeError};
+pub use messages::send;
 pub use pipe::ChunkReader;
 
 /// Bytes that come in.

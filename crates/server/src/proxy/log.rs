@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use api::{ApiError, Cause, CauseReason};
 use bytes::Bytes;
+use client::Body;
+use client::stream::handshake::{Use, is_websocket};
+use client::stream::{Framing, Handshake};
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use serde_json::json;
 
+use super::stream::{self, EmptyBody};
 use super::{container_of, escape, failed, kubelet_of, pod_of};
 use crate::edge::respond::{self, Reply};
 use crate::query::Params;
@@ -29,7 +33,7 @@ const PASSED: [&str; 8] = [
 /// Serves a GET of a log.
 pub async fn serve(
     server: &Arc<Server>,
-    request: &Request,
+    request: &mut Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
     let pod = pod_of(target)?;
@@ -68,7 +72,29 @@ pub async fn serve(
         }
         return Err(error);
     }
+    if is_websocket(&request.parts.headers) {
+        return in_messages(server, request, response.into_body());
+    }
     Ok(respond::stream(StatusCode::OK, "text/plain", response.into_body()))
+}
+
+/// The log in the messages of a WebSocket.
+fn in_messages(server: &Arc<Server>, request: &mut Request, body: Body) -> Result<Reply, ApiError> {
+    let handshake = match Handshake::negotiate(&request.parts.headers, Use::Bytes) {
+        Ok(handshake) => handshake,
+        Err(refused) => return Err(refused.error),
+    };
+    let io = stream::upgraded(request)?;
+    let base64 = matches!(handshake.framing, Framing::WebSocket { base64: true, .. });
+    let stop = server.shutdown.clone();
+    tokio::spawn(async move {
+        let sent = async { client::stream::send(io.await?, base64, body).await };
+        let outcome = tokio::select! { sent = sent => sent, () = stop.cancelled() => Ok(()) };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a log's stream ended");
+        }
+    });
+    Ok(handshake.response::<EmptyBody>().map(|_| Body::empty()))
 }
 
 /// The kubelet could not be asked.

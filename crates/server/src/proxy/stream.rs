@@ -73,7 +73,8 @@ pub async fn serve(
     Ok(reply)
 }
 
-type EmptyBody = http_body_util::Empty<bytes::Bytes>;
+/// What the answer to a handshake holds.
+pub type EmptyBody = http_body_util::Empty<bytes::Bytes>;
 
 fn end(outcome: Result<(), client::Error>) {
     if let Err(error) = outcome {
@@ -109,7 +110,7 @@ async fn connect(
 }
 
 /// The connection behind the request, once the response is out.
-fn upgraded(
+pub fn upgraded(
     request: &mut Request,
 ) -> Result<impl Future<Output = Result<Box<dyn Io>, client::Error>> + Send + 'static, ApiError> {
     let extensions = &mut request.parts.extensions;

@@ -29,12 +29,12 @@ use crate::server::{Request, Server, Target};
 /// Serves a request for a subresource.
 pub async fn serve(
     server: &Arc<Server>,
-    request: Request,
+    mut request: Request,
     target: Target,
     sub: &'static Subresource,
 ) -> Result<Reply, ApiError> {
     match sub.name {
-        "log" => proxy::log::serve(server, &request, &target).await,
+        "log" => proxy::log::serve(server, &mut request, &target).await,
         "exec" | "attach" | "portforward" => proxy::stream::serve(server, request, &target).await,
         "proxy" => proxy::http::serve(server, request, &target).await,
         "scale" => scale::serve(server, request, target).await,
