@@ -244,6 +244,9 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
         "spec.limits[0].defaultRequest[hugepages-2Mi]: Invalid value: \"2Mi\": default value 4Mi must equal to defaultRequest value 2Mi in hugepages-2Mi",
     ]),
     // Claims and volumes.
+    ("deployments", "spec.template.spec.volumes",
+        r#"[{"name":"v","iscsi":{"targetPortal":"a","iqn":"iqn.200é-4.com.example:x","lun":0}}]"#,
+        &["spec.template.spec.volumes[0].iscsi.iqn: *"]),
     ("~persistentvolumeclaims", "metadata.annotations", r#"{"volume.beta.kubernetes.io/storage-class":"x"}"#, &[
         "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"x\": field is immutable",
     ]),

@@ -332,8 +332,10 @@ fn time(text: &str, micro: bool) -> Result<Cow<'_, str>, CodecError> {
     let bytes = text.as_bytes();
     let refuse = || {
         // Where Go stops: at the fraction that is not there, or at the start.
-        let dateless = micro && bytes.len() >= 20 && bytes[10] == b'T' && bytes[19] != b'.';
-        let (rest, part) = if dateless { (&text[19..], ".000000") } else { (text, "2006") };
+        let dateless = micro && bytes.get(10) == Some(&b'T') && bytes.get(19) != Some(&b'.');
+        // Bytes that are no ASCII may have no character that starts there.
+        let rest = text.get(19..).filter(|rest| dateless && !rest.is_empty());
+        let (rest, part) = rest.map_or((text, "2006"), |rest| (rest, ".000000"));
         type_error(format!(
             "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}"
         ))
@@ -410,6 +412,13 @@ mod tests {
             read("core.v1.Secret", map).unwrap(),
             json!({"metadata": {"labels": {"a": ""}}, "data": {"k": ""}})
         );
+    }
+
+    #[test]
+    fn a_moment_of_other_characters_is_refused() {
+        let event = json!({"eventTime": "2001-01-01T00:00:\u{fffd}\u{fffd}00.000000Z"});
+        let fault = read("core.v1.Event", event).unwrap_err();
+        assert!(fault.contains(r#"as "2006""#), "{fault}");
     }
 
     #[test]

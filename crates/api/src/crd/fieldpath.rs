@@ -78,10 +78,10 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
             '\\' => escaped = true,
             '\'' => {
                 let tail = &inside[at + 1..];
-                return match tail.strip_prefix(']') {
-                    Some(tail) => Ok((name, tail)),
-                    None if tail.is_empty() => Err(END.to_owned()),
-                    None => Err(format!("expected ] but got {}", &tail[..1])),
+                return match tail.chars().next() {
+                    Some(']') => Ok((name, &tail[1..])),
+                    Some(other) => Err(format!("expected ] but got {other}")),
+                    None => Err(END.to_owned()),
                 };
             }
             c => name.push(c),
@@ -103,5 +103,6 @@ mod tests {
         assert_eq!(find(".spec.m['k']", &schema).unwrap().text, "spec.m[k]");
         assert_eq!(find(".spec.z", &schema).unwrap_err(), "does not refer to a valid field");
         assert!(find("x[", &schema).is_err());
+        assert_eq!(find(".spec['a.b'é", &schema).unwrap_err(), "expected ] but got é");
     }
 }

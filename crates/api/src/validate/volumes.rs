@@ -425,10 +425,10 @@ fn qualified_target(at: &At<'_>, in_pod: bool, f: &mut Faults) {
         Some("iqn") => {
             // iqn.2001-04.com.example:storage
             let rest = text.strip_prefix("iqn.").unwrap_or("");
-            let date = rest.get(..7).unwrap_or("");
-            let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-            let dated =
-                date.len() == 7 && digits(&date[..4]) && &date[4..5] == "-" && digits(&date[5..]);
+            let date = rest.bytes().take(7).enumerate();
+            let dated = date.fold(true, |fits, (at, b)| {
+                fits && if at == 4 { b == b'-' } else { b.is_ascii_digit() }
+            });
             let tail = rest.get(7..).unwrap_or("");
             dated && tail.starts_with('.') && tail.len() > 1
         }
