@@ -102,6 +102,7 @@ async fn measure(
     report.add("one pod, created to ready", median(&mut singles), false);
     let mut many = start_pods(&client, image, "many", 40).await?;
     report.add("40 pods at once, created to ready (median)", median(&mut many), false);
+    eprintln!("the pods' remains took {:?} to clear away", cleared(data).await?);
     tokio::time::sleep(SETTLE).await;
     let before = cpu_seconds(server.id())?;
     tokio::time::sleep(REST).await;
@@ -115,6 +116,23 @@ fn end(server: &mut Child) -> Result<()> {
     Command::new("kill").arg(server.id().to_string()).status()?;
     server.wait()?;
     Ok(())
+}
+
+/// Waits until the node holds no pod but the first: with a grace period of 0 the objects go at once,
+/// and their containers in their own time. How long that took.
+async fn cleared(data: &Path) -> Result<Duration> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let started = Instant::now();
+    loop {
+        let pods = std::fs::read_dir(data.join("kubelet/pods"))?.count();
+        if pods <= 1 {
+            return Ok(started.elapsed());
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("{pods} pods are still on the node");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Ends the containerd that a server left running and removes all that the server made, except for the
