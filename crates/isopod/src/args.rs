@@ -89,7 +89,7 @@ pub struct Serving {
 /// Parts of `server` that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// The kubelet, with the container runtime.
+    /// The kubelet, with the container runtime, and with it this machine's service proxy and DNS.
     Node,
     /// The service proxy.
     Proxy,
