@@ -1,6 +1,6 @@
 //! Runs a target on random damage of its corpus, for builds without libFuzzer.
 //!
-//! `cargo run --release -p fuzz --bin fuzz -- json --seconds 60 [--seed 1]`; `all` runs
+//! `cargo run --profile fuzz -p fuzz --bin fuzz -- json --seconds 60 [--seed 1]`; `all` runs
 //! every target. An input that panics, takes longer than a second or asks for more memory than its
 //! bound is written to `fuzz/artifacts/<target>/` and ends the run with an error.
 

@@ -25,9 +25,14 @@ fn machine() -> BTreeSet<String> {
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
     all.extend(mounts.lines().map(|l| format!("mount: {l}")));
-    let logs = ["/var/log/pods", "/var/log/containers"];
-    for root in logs.into_iter().chain(["/sys/fs/cgroup", "/run/netns", "/etc/cni", "/var/lib/cni"])
-    {
+    for root in [
+        "/sys/fs/cgroup",
+        "/var/log/pods",
+        "/var/log/containers",
+        "/run/netns",
+        "/etc/cni",
+        "/var/lib/cni",
+    ] {
         below(Path::new(root), &mut all);
     }
     for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {

@@ -13,6 +13,7 @@ pub mod default;
 pub mod discovery;
 pub mod docs;
 pub mod entry;
+pub mod golang;
 pub mod intstr;
 pub mod kinds;
 pub mod lean;

@@ -14,7 +14,7 @@ use crate::schema::Type;
 use crate::status::{ApiError, Reason};
 
 pub use json::json_patch;
-pub use restore::{misfit, print as print_go};
+pub use restore::misfit;
 pub use strategic::{Lookup, PatchField, Strategy, strategic_with};
 
 /// Most operations in one JSON patch.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{FieldSet, field_element, print};
 use super::schema::{Form, Keys, Schema, Shape};
+use crate::golang;
 
 /// Whether a value itself is meant, and what is meant below it.
 #[derive(Default)]
@@ -513,7 +514,7 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
         },
         Shape::Map => {
             let Value::Object(map) = value else {
-                return fault(format!("expected map, got &{{{}}}", go_plain(value)));
+                return fault(format!("expected map, got &{{{}}}", golang::plain(value)));
             };
             for (name, value) in map {
                 check_field(schema, name, value, path)?;
@@ -522,7 +523,7 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
         }
         shape @ (Shape::Set | Shape::Keyed(_)) => {
             let Value::Array(list) = value else {
-                return fault(format!("expected list, got &{{{}}}", go_plain(value)));
+                return fault(format!("expected list, got &{{{}}}", golang::plain(value)));
             };
             let keys = if let Shape::Keyed(keys) = shape { Some(keys) } else { None };
             let mut seen = HashSet::new();
@@ -561,61 +562,9 @@ fn misfit(form: Form, value: &Value) -> Option<String> {
         Form::Map => (value.is_object(), "map"),
     };
     let seen = || match form {
-        Form::Text => format!("&value.valueUnstructured{{Value:{}}}", go_syntax(value)),
-        Form::Number => go_type(value).to_owned(),
-        _ => format!("&{{{}}}", go_plain(value)),
+        Form::Text => format!("&value.valueUnstructured{{Value:{}}}", golang::syntax(value)),
+        Form::Number => golang::type_name(value).to_owned(),
+        _ => format!("&{{{}}}", golang::plain(value)),
     };
     (!fits).then(|| format!("expected {wanted}, got {}", seen()))
-}
-
-/// As Go's `%v` prints a value that came out of JSON.
-fn go_plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            format!("[{}]", list.iter().map(go_plain).collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(map) => {
-            let mut entries: Vec<_> =
-                map.iter().map(|(key, value)| format!("{key}:{}", go_plain(value))).collect();
-            entries.sort();
-            format!("map[{}]", entries.join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// As Go's `%#v` prints it.
-fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Null => "interface {}(nil)".into(),
-        Value::String(text) => crate::names::quote(text),
-        Value::Array(list) => {
-            let items: Vec<_> = list.iter().map(go_syntax).collect();
-            format!("[]interface {{}}{{{}}}", items.join(", "))
-        }
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map
-                .iter()
-                .map(|(key, value)| format!("{}:{}", crate::names::quote(key), go_syntax(value)))
-                .collect();
-            entries.sort();
-            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// As Go's `%T` names its type.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }

@@ -73,23 +73,6 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A document as Go prints it.
-pub fn print(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            format!("[{}]", list.iter().map(print).collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(map) => {
-            let fields: Vec<String> =
-                map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
-            format!("map[{}]", fields.join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +93,9 @@ mod tests {
         ] {
             assert_eq!(misfit(&patched, pod).as_deref(), why, "{patched}");
         }
-        assert_eq!(print(&json!({"a": {"b": [1, "x", null]}})), "map[a:map[b:[1 x <nil>]]]");
+        assert_eq!(
+            crate::golang::plain(&json!({"a": {"b": [1, "x", null]}})),
+            "map[a:map[b:[1 x <nil>]]]"
+        );
     }
 }

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
+use crate::golang;
 use crate::object::Object;
 
 const PATCH: &str = "$patch";
@@ -59,25 +60,6 @@ fn malformed<T>(text: &str) -> Outcome<T> {
     Err(PatchError::Malformed(text.to_owned()))
 }
 
-/// A value as Go's `%v` prints it.
-fn print(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(s) => s.clone(),
-        Value::Array(list) => {
-            format!("[{}]", list.iter().map(print).collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(map) => print_map(map),
-        other => other.to_string(),
-    }
-}
-
-fn print_map(map: &Map<String, Value>) -> String {
-    let mut parts: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", print(v))).collect();
-    parts.sort();
-    format!("map[{}]", parts.join(" "))
-}
-
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
@@ -99,7 +81,7 @@ fn wrong_type<T>(wanted: &str, got: &Value) -> Outcome<T> {
 }
 
 fn no_key<T>(map: &Map<String, Value>, key: &str) -> Outcome<T> {
-    unfit(format!("map: {} does not contain declared merge key: {key}", print_map(map)))
+    unfit(format!("map: {} does not contain declared merge key: {key}", golang::plain_map(map)))
 }
 
 /// Applies a strategic merge patch to an object of the given type.
@@ -135,8 +117,8 @@ fn merge_map<T: Lookup>(
             Some("delete") => Ok(Map::new()),
             _ => unfit(format!(
                 "unknown patch type: {} in map: {}",
-                print(directive),
-                print_map(&patch)
+                golang::plain(directive),
+                golang::plain_map(&patch)
             )),
         };
     }
@@ -286,7 +268,7 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Outcome<(
     if fits {
         return Ok(());
     }
-    let text = |list: &[Value]| print(&Value::Array(list.to_vec()));
+    let text = |list: &[Value]| golang::plain(&Value::Array(list.to_vec()));
     unfit(format!(
         "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
         text(patch),
@@ -315,7 +297,7 @@ fn kind_of(lists: [&[Value]; 2]) -> Outcome<Option<&Value>> {
         return Ok(Some(first));
     }
     let text: Vec<Value> = lists.iter().map(|l| Value::Array(l.to_vec())).collect();
-    unfit(format!("list element types are not identical: {}", print(&Value::Array(text))))
+    unfit(format!("list element types are not identical: {}", golang::plain(&Value::Array(text))))
 }
 
 fn merge_list<T: Lookup>(
@@ -384,8 +366,8 @@ fn special_elements(
             _ => {
                 return unfit(format!(
                     "unknown patch type: {} in map: {}",
-                    print(&directive),
-                    print_map(map)
+                    golang::plain(&directive),
+                    golang::plain_map(map)
                 ));
             }
         }

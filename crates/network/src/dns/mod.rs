@@ -223,7 +223,7 @@ fn own_address(ip: IpAddr) -> Result<(), crate::netlink::Error> {
 async fn publish(client: &Client, config: &Config) {
     let port = |name: &str, protocol: &str| {
         serde_json::json!({
-            "name": name, "port": config.port, "protocol": protocol, "targetPort": config.port,
+            "name": name, "port": config.port, "protocol": protocol,
         })
     };
     let service = serde_json::json!({
@@ -246,7 +246,6 @@ async fn publish(client: &Client, config: &Config) {
     if selects.is_some_and(|s| !s.is_empty()) {
         return;
     }
-    let port = |name: &str, protocol: &str| serde_json::json!({"name": name, "port": config.port, "protocol": protocol});
     let slice = serde_json::json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {

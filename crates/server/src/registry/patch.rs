@@ -130,7 +130,7 @@ impl Patch {
     /// where that is merged into the typed object.
     pub fn unfit(&self, ty: Option<&'static Type>, outcome: &Object, why: &str) -> ApiError {
         let shown = match self.kind {
-            PatchKind::Strategic => patch::print_go(&self.document),
+            PatchKind::Strategic => api::golang::plain(&self.document),
             _ => crate::codec::patched_text(outcome, ty, &self.touched()),
         };
         let cause = Cause::invalid("patch", &shown.into(), why);

@@ -55,12 +55,11 @@ pub fn has_spaces(text: &[u8]) -> bool {
     false
 }
 
-/// What is wrong with an update that leaves the data in another form.
+/// What is wrong with an update that leaves the same data in another form.
 pub fn fault(spaced: bool, entry: &Entry, new: &Object, old: &Object) -> Option<Cause> {
     let data = new.at(FIELD)?;
-    let same = old.at(FIELD) == Some(data) && spaced == is_spaced(entry);
-    let told = old.at(FIELD) != Some(data);
-    (!same && !told).then(|| Cause::invalid(FIELD, data, "field is immutable"))
+    let form_only = old.at(FIELD) == Some(data) && spaced != is_spaced(entry);
+    form_only.then(|| Cause::invalid(FIELD, data, "field is immutable"))
 }
 
 #[cfg(test)]
