@@ -13,6 +13,10 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::transport::Upgraded;
 
+/// Browsers carry their bearer token, base64, behind this in the name of a protocol beside the ones
+/// that they speak.
+pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// Which framing carries the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -164,9 +168,8 @@ impl Handshake {
         else {
             return Err(refuse(ApiError::bad_request("not a WebSocket version 13 handshake")));
         };
-        // Browsers carry their bearer token as a subprotocol; it is not one to choose.
         let offered: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
-            .filter(|p| !p.starts_with("base64url.bearer.authorization.k8s.io."))
+            .filter(|p| !p.starts_with(TOKEN_PROTOCOL))
             .collect();
         let offered = if offered.is_empty() { vec![""] } else { offered };
         let known = SUBPROTOCOLS.iter().filter(|(u, _, _)| *u == usage);
@@ -175,16 +178,32 @@ impl Handshake {
             let message = format!("unable to upgrade: none of the protocols {offered:?} is known");
             return Err(refuse(ApiError::bad_request(message)));
         };
-        let mut answer = HeaderMap::new();
-        answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-        let accept = accept.map_err(|e| refuse(ApiError::internal(e)))?;
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        if !name.is_empty() {
-            answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+        let headers = accepted(key, name).map_err(|e| refuse(ApiError::internal(e)))?;
+        Ok(Self { framing: *framing, headers })
+    }
+
+    /// Takes a WebSocket of one protocol, whichever it is, or of none, as watches do. Its client must
+    /// say where it comes from. Otherwise: the status to answer with, which explains itself.
+    pub fn any(headers: &HeaderMap) -> Result<Self, StatusCode> {
+        let is = |name: HeaderName, value: &str| tokens(headers, &name).any(|v| v == value);
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(StatusCode::BAD_REQUEST)?;
+        if !is(header::SEC_WEBSOCKET_VERSION, "13") {
+            return Err(StatusCode::BAD_REQUEST);
         }
-        Ok(Self { framing: *framing, headers: answer })
+        let origin = headers.get(header::ORIGIN).and_then(|v| v.to_str().ok()).unwrap_or("");
+        if !origin.starts_with('/') && !origin.contains(':') {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let offered: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
+            .filter(|p| !p.starts_with(TOKEN_PROTOCOL))
+            .collect();
+        let name = match offered[..] {
+            [] => "",
+            [one] => one,
+            _ => return Err(StatusCode::BAD_REQUEST),
+        };
+        let headers = accepted(key, name).map_err(|_| StatusCode::BAD_REQUEST)?;
+        Ok(Self { framing: Framing::WebSocket { version: 1, base64: false }, headers })
     }
 
     /// The `101` response; its body is empty.
@@ -194,6 +213,19 @@ impl Handshake {
         *response.headers_mut() = self.headers.clone();
         response
     }
+}
+
+/// The headers that accept a WebSocket.
+fn accepted(key: &HeaderValue, protocol: &str) -> Result<HeaderMap, http::Error> {
+    let mut answer = HeaderMap::new();
+    answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = derive_accept_key(key.as_bytes());
+    answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept)?);
+    if !protocol.is_empty() {
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocol)?);
+    }
+    Ok(answer)
 }
 
 fn refuse(error: ApiError) -> HandshakeError {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use handshake::{Framing, Handshake, HandshakeError};
-pub use messages::send;
+pub use messages::{Wrapping, send, send_only};
 pub use pipe::ChunkReader;
 
 /// Bytes that come in.

@@ -11,6 +11,7 @@ mod x509;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use client::stream::handshake::TOKEN_PROTOCOL;
 use http::request::Parts;
 use rustls::pki_types::CertificateDer;
 
@@ -80,7 +81,6 @@ fn authenticated(mut user: UserInfo) -> UserInfo {
 
 /// The bearer token of a request: in its header, or, from browsers, in a WebSocket protocol's name.
 fn bearer(parts: &Parts) -> Option<String> {
-    const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
     let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     if let Some(header) = header {
         let (scheme, token) = header.trim().split_once(' ')?;
@@ -89,8 +89,12 @@ fn bearer(parts: &Parts) -> Option<String> {
             .then(|| token.to_owned());
     }
     let protocols = parts.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
-    let mut names = protocols.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-    let encoded = names.find_map(|name| name.trim().strip_prefix(PROTOCOL))?;
+    let names = protocols.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let (tokens, others): (Vec<&str>, Vec<&str>) =
+        names.map(str::trim).partition(|name| name.starts_with(TOKEN_PROTOCOL));
+    // A token alone leaves nothing that the answer could choose.
+    let [encoded] = tokens[..] else { return None };
+    let encoded = encoded.strip_prefix(TOKEN_PROTOCOL).filter(|_| !others.is_empty())?;
     let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
     String::from_utf8(decoded).ok().filter(|t| !t.is_empty())
 }

@@ -8,7 +8,7 @@ use api::{ApiError, Cause, CauseReason};
 use bytes::Bytes;
 use client::Body;
 use client::stream::handshake::{Use, is_websocket};
-use client::stream::{Framing, Handshake};
+use client::stream::{Framing, Handshake, Wrapping};
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use serde_json::json;
 
@@ -85,10 +85,13 @@ fn in_messages(server: &Arc<Server>, request: &mut Request, body: Body) -> Resul
         Err(refused) => return Err(refused.error),
     };
     let io = stream::upgraded(request)?;
-    let base64 = matches!(handshake.framing, Framing::WebSocket { base64: true, .. });
+    let wrapping = match handshake.framing {
+        Framing::WebSocket { base64: true, .. } => Wrapping::Base64,
+        _ => Wrapping::Binary,
+    };
     let stop = server.shutdown.clone();
     tokio::spawn(async move {
-        let sent = async { client::stream::send(io.await?, base64, body).await };
+        let sent = async { client::stream::send(io.await?, wrapping, body).await };
         let outcome = tokio::select! { sent = sent => sent, () = stop.cancelled() => Ok(()) };
         if let Err(error) = outcome {
             tracing::debug!(%error, "a log's stream ended");

@@ -18,6 +18,7 @@ pub mod patch;
 mod raw;
 pub mod remove;
 pub mod select;
+mod socket;
 pub mod update;
 pub mod watch;
 pub mod write;
@@ -93,7 +94,7 @@ async fn dispatch(
     match verb {
         Verb::Get => get::serve(server, &request, &target).await,
         Verb::List => list::serve(server, &request, &target).await,
-        Verb::Watch => watch::serve(server, &request, &target).await,
+        Verb::Watch => watch::serve(server, request, &target).await,
         Verb::Create => create::serve(server, request, target).await,
         Verb::Update => update::serve(server, request, target).await,
         Verb::Patch => patch::serve(server, request, target).await,

@@ -11,6 +11,7 @@ use api::codec::conform;
 use api::{ApiError, Entry, Object, Reason, Value};
 use bytes::{Bytes, BytesMut};
 use client::Body;
+use client::stream::handshake::is_websocket;
 use http::StatusCode;
 use serde_json::json;
 use store::{Event, EventKind, Snapshot, Watcher};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::form::{self, Include};
 use super::get;
 use super::select::Selection;
+use super::socket;
 use crate::custom::{Custom, convert};
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Accept, Media, Shape, accept};
@@ -37,7 +39,7 @@ const CHUNK: usize = 64 * 1024;
 /// Serves a watch.
 pub async fn serve(
     server: &Arc<Server>,
-    request: &Request,
+    mut request: Request,
     target: &Target,
 ) -> Result<Reply, ApiError> {
     let options = ReadOptions::read(&request.params, true)?;
@@ -65,6 +67,9 @@ pub async fn serve(
         Started::Running(watch) => Body::stream(watch.into_stream()),
         Started::Failed(frame) => Body::from(frame),
     };
+    if is_websocket(&request.parts.headers) {
+        return socket::serve(server, &mut request, accept.media, stream);
+    }
     Ok(respond::stream(StatusCode::OK, content_type, stream))
 }
 
