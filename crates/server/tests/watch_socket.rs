@@ -129,7 +129,7 @@ async fn handshakes_that_are_refused() {
         (&[origin, ("sec-websocket-protocol", "a, b")], StatusCode::BAD_REQUEST),
         (&[origin, ("accept", "application/yaml")], StatusCode::NOT_ACCEPTABLE),
     ] {
-        let refused = ask(&client, &path, headers).await.err().expect("refused");
+        let refused = ask(&client, &path, headers).await.expect_err("refused");
         let code = refused.api().map(|e| e.code);
         assert_eq!(code, Some(status.as_u16()), "{headers:?}: {refused}");
     }
