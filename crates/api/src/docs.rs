@@ -16,7 +16,8 @@ pub(crate) fn blob() -> &'static [u8] {
     BLOB
 }
 
-/// The texts, unpacked.
+/// The texts, unpacked; none by default.
+#[derive(Default)]
 pub struct Docs {
     text: String,
     lines: Vec<Line>,

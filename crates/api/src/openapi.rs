@@ -240,6 +240,22 @@ impl<'a> Documents<'a> {
         Some(text.end(&security()))
     }
 
+    /// The schema of a type in version 3, by its name in references, without descriptions.
+    pub fn schema(&self, name: &str) -> Option<Value> {
+        let other = |docs: &Docs, name: &str, form| self.other(docs, name, form);
+        let every = |_| Value::Null;
+        let docs = Docs::default();
+        Schemas { form: Form::V3, docs, every: &every, other: &other }.named(name)
+    }
+
+    /// What [`Self::schema`] calls the type of a kind.
+    pub fn schema_name(&self, kind: &Kind) -> String {
+        match kind.custom {
+            true => custom::type_name(kind, kind.kind),
+            false => kind.type_name.to_owned(),
+        }
+    }
+
     /// The document of version 2 as JSON.
     pub fn v2_json(&self) -> String {
         let mut text = Text::new(Form::V2, &v2_head());

@@ -119,6 +119,7 @@ pub async fn start(
     tokio::spawn(crate::flow::start(server.clone()));
     tokio::spawn(custom::controller::run(server.clone()));
     tokio::spawn(aggregate::controller::run(server.clone()));
+    tokio::spawn(crate::admission::policy::status::run(server.clone()));
     let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));
     Ok(Running { address, advertised, pki, server, task })
 }

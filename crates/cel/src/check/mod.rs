@@ -178,9 +178,9 @@ impl Checker<'_> {
                 Type::Dyn
             }
             Type::Dyn | Type::Error => Type::Dyn,
-            // Library types have functions only.
-            Type::Opaque(_) => {
-                self.fault(offset, format!("undefined field '{field}'"));
+            // Library types have functions only. Most are known for objects whose fields nobody knows.
+            Type::Opaque(name) if !name.starts_with("net.") => {
+                self.fault(offset, format!("unexpected failed resolution of '{name}'"));
                 Type::Error
             }
             other => {

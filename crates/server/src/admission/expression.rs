@@ -19,6 +19,8 @@ use super::matching::namespace_of;
 use crate::authz::Authz;
 use crate::gate::{Attributes, Authorizer as _, Decision, UserInfo, Write};
 
+/// The type of `authorizer`.
+pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
 /// What the match conditions of one policy or webhook may cost together.
 const CONDITIONS_BUDGET: u64 = 2_500_000;
 
@@ -126,12 +128,10 @@ static ENVS: LazyLock<HashMap<May, Env>> = LazyLock::new(|| {
             env = env.variable("params", Type::Dyn);
         }
         if may.authorizer {
-            env = env
-                .variable("authorizer", Type::Opaque("kubernetes.authorization.Authorizer"))
-                .variable(
-                    "authorizer.requestResource",
-                    Type::Opaque("kubernetes.authorization.ResourceCheck"),
-                );
+            env = env.variable("authorizer", Type::Opaque(AUTHORIZER)).variable(
+                "authorizer.requestResource",
+                Type::Opaque("kubernetes.authorization.ResourceCheck"),
+            );
         }
         if may.mutate {
             env = env.mutation();

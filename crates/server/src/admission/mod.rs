@@ -18,7 +18,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_security;
-mod policy;
+pub mod policy;
 mod priority;
 mod protection;
 mod quota;

@@ -38,7 +38,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
 }
 
 /// Calls `f` with the documents of all built-in kinds and of some definitions.
-fn documents<'d, R>(
+pub fn documents<'d, R>(
     server: &Server,
     definitions: impl Iterator<Item = &'d Definition>,
     more: &[Arc<Value>],

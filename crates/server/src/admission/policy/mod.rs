@@ -7,6 +7,8 @@
 mod compile;
 mod mutating;
 mod params;
+mod schema;
+pub mod status;
 mod validating;
 
 pub use mutating::MutatingAdmissionPolicy;
