@@ -92,11 +92,16 @@ fn bearer(parts: &Parts) -> Option<String> {
     let names = protocols.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let (tokens, others): (Vec<&str>, Vec<&str>) =
         names.map(str::trim).partition(|name| name.starts_with(TOKEN_PROTOCOL));
-    // A token alone leaves nothing that the answer could choose.
-    let [encoded] = tokens[..] else { return None };
-    let encoded = encoded.strip_prefix(TOKEN_PROTOCOL).filter(|_| !others.is_empty())?;
-    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
-    String::from_utf8(decoded).ok().filter(|t| !t.is_empty())
+    if tokens.is_empty() {
+        return None;
+    }
+    // A token alone leaves nothing that the answer could choose. What is wrong is no token of anybody.
+    let token = match tokens[..] {
+        [one] if !others.is_empty() => one.strip_prefix(TOKEN_PROTOCOL).unwrap_or(""),
+        _ => "",
+    };
+    let decoded = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).unwrap_or_default();
+    Some(String::from_utf8(decoded).unwrap_or_default())
 }
 
 #[cfg(test)]

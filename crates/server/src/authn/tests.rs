@@ -189,3 +189,21 @@ fn certificates_name_users() {
     assert!(world().authn.authenticate(&parts, &[cert]).is_err());
     assert_eq!(w.authn.authenticate(&parts, &[]), Ok(None));
 }
+
+#[tokio::test]
+async fn browsers_carry_a_token_beside_a_protocol() {
+    let w = world();
+    let account = w.account("uid-1").await;
+    let encoded = URL_SAFE_NO_PAD.encode(w.token(&account, json!({})));
+    let token = format!("base64url.bearer.authorization.k8s.io.{encoded}");
+    let ask = |protocols: &str| {
+        let request = http::Request::get("/").header("sec-websocket-protocol", protocols);
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        w.authn.authenticate(&parts, &[])
+    };
+    assert!(ask(&format!("{token}, mine")).is_ok_and(|user| user.is_some()));
+    // By itself it is refused, and so is one that is none.
+    assert!(ask(&token).is_err());
+    assert!(ask("base64url.bearer.authorization.k8s.io.!, mine").is_err());
+    assert_eq!(ask("mine"), Ok(None));
+}
