@@ -7,6 +7,7 @@ mod connect;
 mod kubeconfig;
 mod pool;
 mod tls;
+mod trust;
 
 pub use tls::AnyServer;
 

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::connect::Material;
+use super::trust::Trust;
 use crate::error::Error;
 
 /// Where distributions keep the authorities that the system trusts.
@@ -56,7 +57,15 @@ pub(super) fn client_config(material: &Material, insecure: bool) -> Result<Clien
     let builder = if insecure {
         builder.dangerous().with_custom_certificate_verifier(AnyServer::new(provider))
     } else {
-        builder.with_root_certificates(roots(material.ca.as_deref())?)
+        let roots = roots(material.ca.as_deref())?;
+        match &material.ca {
+            Some(ca) => builder.dangerous().with_custom_certificate_verifier(Trust::new(
+                roots,
+                certificates(ca)?,
+                provider,
+            )?),
+            None => builder.with_root_certificates(roots),
+        }
     };
     let mut config = match &material.identity {
         Some((chain, key)) => {
