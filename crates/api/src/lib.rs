@@ -21,6 +21,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod percent;
 pub mod quantity;
 pub mod resource;
 pub mod schema;

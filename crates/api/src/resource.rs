@@ -29,13 +29,7 @@ impl Resource {
         plural: &'static str,
         kind: &'static str,
     ) -> Self {
-        Self {
-            group: Cow::Borrowed(group),
-            version: Cow::Borrowed(version),
-            plural: Cow::Borrowed(plural),
-            kind: Cow::Borrowed(kind),
-            namespaced: true,
-        }
+        Self::scoped(group, version, plural, kind, true)
     }
 
     /// A cluster-scoped resource, for constants.
@@ -45,12 +39,22 @@ impl Resource {
         plural: &'static str,
         kind: &'static str,
     ) -> Self {
+        Self::scoped(group, version, plural, kind, false)
+    }
+
+    const fn scoped(
+        group: &'static str,
+        version: &'static str,
+        plural: &'static str,
+        kind: &'static str,
+        namespaced: bool,
+    ) -> Self {
         Self {
             group: Cow::Borrowed(group),
             version: Cow::Borrowed(version),
             plural: Cow::Borrowed(plural),
             kind: Cow::Borrowed(kind),
-            namespaced: false,
+            namespaced,
         }
     }
 

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Resource};
+use api::{ApiError, Resource, percent};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::options::{DeleteOptions, ListOptions, Patch, Query, encode};
+use crate::options::{DeleteOptions, ListOptions, Patch, Query};
 use crate::transport::{Body, Transport, Upgraded};
 use crate::watch::WatchStream;
 use crate::{Result, metrics};
@@ -279,8 +279,7 @@ impl Client {
 
 /// The path of an object, its name percent-encoded (names of roles hold almost anything).
 fn path(resource: &Resource, namespace: &str, name: &str, sub: Option<&str>) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    encode(name, &mut encoded);
+    let encoded = percent::encode(name, percent::SEGMENT);
     resource.path(Some(namespace), Some(&encoded), sub)
 }
 

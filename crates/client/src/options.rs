@@ -2,8 +2,7 @@
 //!
 //! Not here: what the server does with them.
 
-use std::fmt::Write as _;
-
+use api::percent;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -97,23 +96,12 @@ impl Query {
         }
         self.0.push_str(key);
         self.0.push('=');
-        encode(value, &mut self.0);
+        percent::push(&mut self.0, value, percent::SEGMENT);
     }
 
     /// Appends the query to a path.
     pub fn onto(&self, path: &str) -> String {
         if self.0.is_empty() { path.to_owned() } else { format!("{path}?{}", self.0) }
-    }
-}
-
-/// Percent-encodes a query value or path segment.
-pub fn encode(text: &str, into: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            into.push(char::from(byte));
-        } else {
-            let _ = write!(into, "%{byte:02X}");
-        }
     }
 }
 

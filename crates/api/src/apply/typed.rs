@@ -307,72 +307,63 @@ pub(super) fn merge(
     }
 }
 
-/// Keeps the order of the config's items, with the live ones that it does not have in between,
-/// where they are relative to the items of both.
+/// The items of a list with the elements under which they are known.
+struct Items<'v> {
+    in_order: Vec<(Box<str>, &'v Value)>,
+    /// What can be merged into: none of several that are known under one element.
+    single: HashMap<Box<str>, Option<&'v Value>>,
+}
+
+impl<'v> Items<'v> {
+    fn of(item: Schema<'_>, keys: Option<Keys<'_>>, list: &'v [Value]) -> Self {
+        let mut single = HashMap::with_capacity(list.len());
+        let known = |value: &'v Value| Some((element(item, keys, value).ok()?, value));
+        let in_order: Vec<_> = list.iter().filter_map(known).collect();
+        for (element, value) in &in_order {
+            single.entry(element.clone()).and_modify(|v| *v = None).or_insert(Some(*value));
+        }
+        Self { in_order, single }
+    }
+
+    fn has(&self, element: &str) -> bool {
+        self.single.contains_key(element)
+    }
+
+    fn single(&self, element: &str) -> Option<&'v Value> {
+        self.single.get(element).copied().flatten()
+    }
+}
+
+/// The config's items in their order, and each item that only the live list has behind the last item
+/// of both that it follows there.
 fn merge_lists(
     item: Schema<'_>,
     keys: Option<Keys<'_>>,
     live: &[Value],
     config: &[Value],
 ) -> Vec<Value> {
-    type Items<'v> = (Vec<Box<str>>, HashMap<Box<str>, Option<&'v Value>>);
-    fn index<'v>(item: Schema<'_>, keys: Option<Keys<'_>>, list: &'v [Value]) -> Items<'v> {
-        let mut order = Vec::with_capacity(list.len());
-        let mut by_element: HashMap<Box<str>, Option<&'v Value>> = HashMap::new();
-        for value in list {
-            let Ok(element) = element(item, keys, value) else { continue };
-            // Of items with the same keys none can be merged into.
-            by_element.entry(element.clone()).and_modify(|v| *v = None).or_insert(Some(value));
-            order.push(element);
-        }
-        (order, by_element)
-    }
-    let (left, observed_left) = index(item, keys, live);
-    let (right, observed_right) = index(item, keys, config);
-    let mut shared = right.iter().filter(|e| observed_left.contains_key(*e));
-    let mut next_shared = shared.next();
-    let mut merged: HashSet<&str> = HashSet::new();
-    let mut out = Vec::with_capacity(left.len().max(right.len()));
-    let both = |element: &str| {
-        let a = observed_left.get(element).copied().flatten();
-        let b = observed_right.get(element).copied().flatten();
-        merge(item, a, b)
-    };
-    let live_values: Vec<&Value> = live.iter().filter(|v| element(item, keys, v).is_ok()).collect();
-    let (mut l, mut r) = (0, 0);
-    while l < left.len() || r < right.len() {
-        if l < left.len() && r < right.len() {
-            if left[l] == right[r] {
-                merged.insert(&right[r]);
-                out.extend(both(&left[l]));
-                l += 1;
-                r += 1;
-                next_shared = shared.next();
-                continue;
+    let (live, config) = (Items::of(item, keys, live), Items::of(item, keys, config));
+    let mut out = Vec::with_capacity(live.in_order.len().max(config.in_order.len()));
+    let merged = |element: &str| merge(item, live.single(element), config.single(element));
+    let mut wanted = config.in_order.iter().map(|(element, _)| &**element);
+    // Items of both, by the config's order: what live items are placed by.
+    let mut anchors = wanted.clone().filter(|element| live.has(element)).peekable();
+    for (element, value) in &live.in_order {
+        if !config.has(element) {
+            out.extend(merge(item, Some(value), None));
+        } else if anchors.next_if(|anchor| **anchor == **element).is_some() {
+            for next in wanted.by_ref() {
+                out.extend(merged(next));
+                if *next == **element {
+                    break;
+                }
             }
-            if observed_right.contains_key(&left[l]) && next_shared.is_some_and(|n| *n != left[l]) {
-                l += 1;
-                continue;
-            }
-        }
-        if l < left.len() {
-            if !observed_right.contains_key(&left[l]) {
-                out.extend(merge(item, Some(live_values[l]), None));
-                l += 1;
-                continue;
-            } else if merged.contains(&*left[l]) {
-                l += 1;
-            }
-        }
-        if r < right.len() {
-            merged.insert(&right[r]);
-            out.extend(both(&right[r]));
-            if next_shared == Some(&right[r]) {
-                next_shared = shared.next();
-            }
-            r += 1;
+        } else if anchors.peek().is_none() {
+            // An item that the live list repeats, past the last anchor, lets one of the config's go first.
+            out.extend(wanted.next().and_then(merged));
         }
     }
+    out.extend(wanted.filter_map(merged));
     out
 }
 

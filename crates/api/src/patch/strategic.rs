@@ -60,16 +60,9 @@ fn malformed<T>(text: &str) -> Outcome<T> {
     Err(PatchError::Malformed(text.to_owned()))
 }
 
+/// As `%s` prints the type of a value: that of nothing is no type.
 fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
+    if value.is_null() { "%!s(<nil>)" } else { golang::type_name(value) }
 }
 
 fn same_type(a: &Value, b: &Value) -> bool {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use api::percent;
+
 use super::Row;
 use super::opaque::Opaque;
 use super::strings::{text, texts};
@@ -74,7 +76,7 @@ pub(super) fn parse(raw: &str) -> Result<Url, String> {
             return fail(format!("invalid URL escape {bad:?}"));
         }
     }
-    let path = escape_path(path);
+    let path = percent::encode(path, percent::GO_PATH);
     Ok(Url { scheme: scheme.to_ascii_lowercase(), host, path, query: query.into() })
 }
 
@@ -125,19 +127,6 @@ fn bad_escape(text: &str) -> Option<String> {
         (bytes[at] == b'%' && !good)
             .then(|| text.chars().skip(text[..at].chars().count()).take(3).collect())
     })
-}
-
-fn escape_path(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'%' => out.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b'~' | b'/' | b'$' | b'&' | b'+' | b',' | b':' | b';' | b'='
-            | b'@' | b'!' | b'\'' | b'(' | b')' | b'*' | b'[' | b']' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 fn of<'v>(args: &'v [Value<'_>]) -> Result<&'v Url, EvalError> {

@@ -4,6 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use api::percent;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
@@ -65,7 +66,11 @@ async fn listing(dir: &Path) -> std::io::Result<Response<Body>> {
         "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n",
     );
     for name in names {
-        page.push_str(&format!("<a href=\"{}\">{}</a>\n", in_url(&name), in_page(&name)));
+        page.push_str(&format!(
+            "<a href=\"{}\">{}</a>\n",
+            percent::encode(&name, percent::PATH),
+            in_page(&name)
+        ));
     }
     page.push_str("</pre>\n");
     Ok(respond(StatusCode::OK, "text/html; charset=utf-8", page.into_bytes()))
@@ -79,15 +84,6 @@ fn stream(file: File) -> Response<Body> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-fn in_url(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    let encoded = name.bytes().map(|b| match plain(b) {
-        true => char::from(b).to_string(),
-        false => format!("%{b:02X}"),
-    });
-    encoded.collect()
 }
 
 fn in_page(name: &str) -> String {

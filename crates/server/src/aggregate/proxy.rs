@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use api::ApiError;
+use api::{ApiError, percent};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header, request,
 };
@@ -88,24 +88,15 @@ fn identify(headers: &mut HeaderMap, user: &UserInfo) {
         add(GROUP, group);
     }
     for (key, values) in &user.extra {
-        let Ok(name) = HeaderName::try_from(format!("{EXTRA}{}", escape(key))) else { continue };
+        let Ok(name) =
+            HeaderName::try_from(format!("{EXTRA}{}", percent::encode(key, percent::HEADER_NAME)))
+        else {
+            continue;
+        };
         for value in values {
             add(name.clone(), value);
         }
     }
-}
-
-/// A key in a header's name: what no name can hold, and `%`, by its number.
-fn escape(key: &str) -> String {
-    let mut out = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// A request of the aggregator's own.

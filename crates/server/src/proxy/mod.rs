@@ -11,7 +11,7 @@ pub mod stream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::{ApiError, Object, Value};
+use api::{ApiError, Object, Value, percent};
 use client::Client;
 use client::https::{Config, HttpsTransport, Pem};
 use parking_lot::Mutex;
@@ -154,13 +154,5 @@ pub fn failed(error: &client::Error) -> ApiError {
 
 /// A path segment or query value in a URL.
 pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    percent::encode(text, percent::SEGMENT)
 }
