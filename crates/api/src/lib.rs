@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod patch;
 pub mod percent;
 pub mod quantity;
+pub mod regexp;
 pub mod resource;
 pub mod schema;
 pub mod selector;

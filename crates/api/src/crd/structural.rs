@@ -10,6 +10,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::formats;
+use crate::regexp;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -161,7 +162,7 @@ pub struct Pattern {
 impl Pattern {
     /// Whether a text has a match; any has where the expression cannot be read.
     pub fn matches(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| compile(&self.source));
+        let compiled = self.compiled.get_or_init(|| compile(&self.source).ok());
         compiled.as_ref().is_none_or(|regex| regex.is_match(text))
     }
 }
@@ -170,8 +171,8 @@ impl Pattern {
 const PATTERN_BYTES: usize = 1 << 20;
 
 /// Reads a regular expression.
-pub fn compile(source: &str) -> Option<Regex> {
-    regex::RegexBuilder::new(source).size_limit(PATTERN_BYTES).build().ok()
+pub fn compile(source: &str) -> Result<Regex, String> {
+    regexp::compile(source, PATTERN_BYTES)
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> String {

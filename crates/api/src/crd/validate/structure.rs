@@ -178,10 +178,8 @@ fn values(schema: &Value, path: &str, faults: &mut Faults) {
         nested(not, false, &format!("{path}.not"), faults);
     }
     let pattern = text(schema, "pattern");
-    if !pattern.is_empty() && compile(pattern).is_none() {
-        let why = format!(
-            "must be a valid regular expression, but isn't: error parsing regexp: `{pattern}`"
-        );
+    if let Err(why) = compile(pattern) {
+        let why = format!("must be a valid regular expression, but isn't: {why}");
         faults.push(Cause::invalid(format!("{path}.pattern"), &json!(pattern), &why));
     }
 }
