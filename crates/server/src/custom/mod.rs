@@ -39,9 +39,9 @@ pub struct Served {
     /// Objects written from this revision on have the form that the definition asks for; older ones
     /// are brought to it when they are read.
     clean_since: u64,
-    /// Older objects that were looked at, by revision: whether they have that form all the same. Most
-    /// do, as most changes of a definition only add to it.
-    looked_at: Arc<RwLock<HashMap<u64, bool>>>,
+    /// Older objects that were looked at, by revision. Most are as they should be all the same, as most
+    /// changes of a definition only add to it.
+    looked_at: Arc<RwLock<HashMap<u64, Look>>>,
     /// The hash of `spec`, to tell changes of the form from changes of the status.
     spec: [u8; 32],
     /// `status.acceptedNames`.
@@ -52,6 +52,15 @@ pub struct Served {
     retired: Arc<CancellationToken>,
     /// The CEL rules of each version, read when they are first needed.
     rules: Vec<OnceLock<Option<rules::Node>>>,
+}
+
+/// What a look at an older object found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    /// It has the form that the definition asks for.
+    form: bool,
+    /// Its index card has the fields that the definition makes selectable.
+    card: bool,
 }
 
 /// A version of a custom resource, as a request addresses it.

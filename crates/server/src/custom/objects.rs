@@ -7,9 +7,9 @@ use api::crd::{check, defaulting, lists, prune};
 use api::{ApiError, Cause, CauseReason, Entry, Object, Value, validate};
 use serde_json::json;
 
-use super::Custom;
 use super::convert::Prepared;
 use super::rules::Outcome;
+use super::{Custom, Look};
 
 /// The part of an update that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,26 +54,33 @@ impl Custom {
 
     /// Whether an object is stored in the version and the form that the definition asks for now.
     pub fn is_current(&self, entry: &Entry) -> bool {
-        if entry.revision >= self.served.clean_since {
-            return true;
-        }
+        entry.revision >= self.served.clean_since || self.look_at(entry).form
+    }
+
+    /// Whether an object's index card holds the fields that the definition makes selectable now.
+    pub fn is_indexed(&self, entry: &Entry) -> bool {
+        entry.revision >= self.served.clean_since || self.look_at(entry).card
+    }
+
+    fn look_at(&self, entry: &Entry) -> Look {
         let known = self.served.looked_at.read().get(&entry.revision).copied();
         known.unwrap_or_else(|| {
-            let current = self.is_found_current(entry);
-            self.served.looked_at.write().insert(entry.revision, current);
-            current
+            let look = self.look_closely(entry);
+            self.served.looked_at.write().insert(entry.revision, look);
+            look
         })
     }
 
-    fn is_found_current(&self, entry: &Entry) -> bool {
-        let Ok(stored) = entry.object() else { return false };
+    fn look_closely(&self, entry: &Entry) -> Look {
+        let Ok(stored) = entry.object() else { return Look::default() };
         let wanted = &self.definition().versions[self.definition().storage];
         if stored.api_version() != wanted.kind.group_version() {
-            return false;
+            return Look::default();
         }
         let mut renewed = stored.clone();
         self.renew(&mut renewed, entry.revision);
-        stored == renewed
+        let card = wanted.kind.card(&renewed).fields == entry.card.fields;
+        Look { form: stored == renewed, card }
     }
 
     /// An object as it was stored at a revision, in the version of the request.

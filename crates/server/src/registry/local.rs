@@ -16,13 +16,13 @@ pub fn watch(target: &Target, options: &ListOptions, shutdown: Shutdown) -> Opti
     if !target.as_stored() {
         return None;
     }
-    let selection = Selection::parse(
-        target.kind,
-        &options.namespace,
-        &options.label_selector,
-        &options.field_selector,
-    )
-    .ok()?;
+    let mut target = target.clone();
+    target.namespace.clone_from(&options.namespace);
+    let target = &target;
+    let selection = Selection::of(target, &options.label_selector, &options.field_selector).ok()?;
+    if !selection.is_indexed() {
+        return None;
+    }
     let (snapshot, watcher) =
         target.cache.list_and_watch_part(selection.within(), selection.part());
     if target.custom.is_some() && !snapshot.iter().all(|entry| target.is_verbatim(entry)) {

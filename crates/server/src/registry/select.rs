@@ -1,7 +1,8 @@
 //! Which objects a read is about: namespace, label selector, field selector.
 //!
 //! Index cards hold what objects say in their stored version. The fields of a custom resource in another
-//! version are read off the object in that version. Not here: parsing selectors (`api::selector`).
+//! version, or on a card from before its definition made them selectable, are read off the object. Not
+//! here: parsing selectors (`api::selector`).
 
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ pub struct Selection {
     pub name: String,
     labels: LabelSelector,
     fields: FieldSelector,
-    /// Fields that index cards do not hold.
+    /// Fields of a custom resource, which its index card may not hold.
     beyond: FieldSelector,
     /// Whether a name alone tells an object.
     cluster_scoped: bool,
@@ -67,7 +68,7 @@ impl Selection {
     /// Parses the selectors of a request about the objects of a target.
     pub fn of(target: &Target, labels: &str, fields: &str) -> Result<Self, ApiError> {
         let mut selection = Self::parse(target.kind, &target.namespace, labels, fields)?;
-        if target.custom.is_some() && !target.as_stored() {
+        if target.custom.is_some() {
             let of_meta = |(path, ..): &(String, String, bool)| path.starts_with("metadata.");
             let (meta, beyond) = selection.fields.0.into_iter().partition(of_meta);
             (selection.fields, selection.beyond) = (FieldSelector(meta), FieldSelector(beyond));
@@ -87,6 +88,11 @@ impl Selection {
         }
         let fit = snapshot.iter().filter(|e| self.matches(&e.card));
         convert::for_reading(server, target, &fit.cloned().collect::<Vec<_>>()).await
+    }
+
+    /// Whether index cards alone tell what is selected.
+    pub fn is_indexed(&self) -> bool {
+        self.beyond.0.is_empty()
     }
 
     /// Whether labels or fields are selected by.
@@ -123,6 +129,9 @@ impl Selection {
         }
         if self.beyond.0.is_empty() {
             return true;
+        }
+        if target.as_stored() && target.custom.as_ref().is_some_and(|c| c.is_indexed(entry)) {
+            return self.beyond.matches(&entry.card);
         }
         match target.object(entry) {
             Ok(object) => self.beyond.matches(&target.kind.card(&object)),

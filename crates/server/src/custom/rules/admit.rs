@@ -10,10 +10,10 @@ use api::crd::structural::{Additional, ListType, Rule};
 use api::crd::validate::is_shared;
 use api::status::CauseReason;
 use api::{Cause, Object, Value};
-use cel::{Decl, Program, limits};
+use cel::{Budget, Decl, Program, limits};
 use serde_json::json;
 
-use super::{Compiled, SELF, compile};
+use super::{Compiled, Node, SELF, compile};
 
 /// How many of the expensive rules of a schema are named.
 const NAMED: usize = 4;
@@ -39,6 +39,12 @@ pub fn faults(object: &Object, old: Option<&Object>, found: &[Cause]) -> Vec<Cau
         if !schema.has_rules() {
             continue;
         }
+        // Rules are looked at themselves only where they hold for all defaults.
+        let known = faults.len();
+        defaults(&schema, &path, true, &mut Budget::per_object(), &mut faults);
+        if faults.len() > known {
+            continue;
+        }
         let before = old.and_then(|old| old_schema(old, &version["name"]));
         let mut admit =
             Admit { faults: Vec::new(), costs: Vec::new(), total: 0, known: before == Some(raw) };
@@ -47,6 +53,30 @@ pub fn faults(object: &Object, old: Option<&Object>, found: &[Cause]) -> Vec<Cau
         faults.extend(admit.faults);
     }
     faults
+}
+
+/// The defaults that rules of their place are against.
+fn defaults(
+    schema: &Structural,
+    path: &str,
+    root: bool,
+    budget: &mut Budget,
+    faults: &mut Vec<Cause>,
+) {
+    if !schema.has_rules() || budget.left() == 0 {
+        return;
+    }
+    if let Some(default) = &schema.default
+        && let Some(node) = Node::of(schema, root || schema.embedded)
+    {
+        faults.extend(node.run_on_default(default, &format!("{path}.default"), budget));
+    }
+    if let Some(item) = schema.items.as_deref() {
+        defaults(item, &format!("{path}.items"), false, budget, faults);
+    }
+    for (key, property) in &schema.properties {
+        defaults(property, &format!("{path}.properties[{key}]"), false, budget, faults);
+    }
 }
 
 fn old_schema<'a>(old: &'a Object, version: &Value) -> Option<&'a Value> {

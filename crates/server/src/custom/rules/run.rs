@@ -37,15 +37,36 @@ struct Before<'a> {
 impl Node {
     /// Runs the rules on an object.
     pub fn run(&self, object: &Value, old: Option<&Value>) -> Outcome {
-        let mut run = Run { budget: Budget::per_object(), outcome: Outcome::default() };
+        let budget = Budget::per_object();
+        let mut run = Run { budget, outcome: Outcome::default(), ratchets: true };
         let _ = run.node(self, object, Before { old, same_around: false }, "");
         run.outcome
+    }
+
+    /// Runs the rules on a default in a schema, as if it were there already and as if it were new.
+    pub fn run_on_default(&self, default: &Value, path: &str, budget: &mut Budget) -> Vec<Cause> {
+        let mut least = budget.left();
+        let mut once = |old: Option<&Value>| {
+            let budget = Budget::new(budget.left());
+            let mut run = Run { budget, outcome: Outcome::default(), ratchets: false };
+            let _ = run.node(self, default, Before { old, same_around: false }, path);
+            least = least.min(run.budget.left());
+            run.outcome.faults
+        };
+        let mut faults = once(Some(default));
+        if faults.is_empty() {
+            faults = once(None);
+        }
+        *budget = Budget::new(least);
+        faults
     }
 }
 
 struct Run {
     budget: Budget,
     outcome: Outcome,
+    /// Whether faults of what is as it was are only warnings.
+    ratchets: bool,
 }
 
 fn field_of(path: &str) -> &str {
@@ -179,7 +200,7 @@ impl Run {
             (true, false) => rule.field.clone(),
             (false, false) => format!("{path}.{}", rule.field),
         };
-        let ratcheted = same && !uses_old;
+        let ratcheted = self.ratchets && same && !uses_old;
         let detail = match self.message(rule, &vars) {
             Ok(Some(text)) => text,
             Ok(None) if rule.rule.message.is_empty() => format!("failed rule: {text}"),
