@@ -37,6 +37,11 @@ pub fn serve(server: &Arc<Server>, request: &Request) -> Option<Reply> {
             let body = crate::codec::json_line(&server.guards.tokens.keys());
             Some(respond::bytes(StatusCode::OK, "application/jwk-set+json", body))
         }
+        path if path.starts_with("/debug/") => {
+            let details = !request.params.get("includeRequestDetails").is_empty();
+            let table = crate::flow::dump::table(&server.flow, &server.clock, path, details);
+            table.map(|table| respond::text(StatusCode::OK, table))
+        }
         _ => health::serve(server, request, trimmed)
             .or_else(|| openapi::serve(server, request, trimmed))
             .or_else(|| discovery::serve(server, request, trimmed)),

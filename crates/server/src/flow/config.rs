@@ -9,6 +9,7 @@ use std::sync::Arc;
 use api::{Object, Value};
 use serde::Deserialize;
 
+use super::meter::Meter;
 use crate::gate::UserInfo;
 use crate::request::RequestInfo;
 
@@ -44,6 +45,7 @@ struct Schema {
     precedence: i64,
     by: By,
     rules: Vec<Rule>,
+    meter: Option<Arc<Meter>>,
 }
 
 /// What tells one flow of a schema from another.
@@ -55,13 +57,19 @@ enum By {
 }
 
 /// Where a request belongs.
-pub struct Class<'a> {
+pub struct Class<'a, 'r> {
     pub schema: &'a Arc<str>,
     pub level: &'a Arc<str>,
     pub level_uid: &'a Arc<str>,
     pub exempt: bool,
     /// The flow, as a number.
     pub flow: u64,
+    /// What tells it from others of the schema.
+    pub distinguisher: &'r str,
+    /// The schema's name.
+    pub name: &'a Arc<str>,
+    /// Where its requests are counted.
+    pub meter: Option<&'a Arc<Meter>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -187,6 +195,7 @@ impl Config {
         schemas.retain_mut(|schema| {
             let Some(level) = levels.get(&schema.level) else { return false };
             (schema.level_uid, schema.exempt) = (level.uid.clone(), level.exempt);
+            schema.meter = Meter::of(&schema.level, &schema.name);
             true
         });
         schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
@@ -196,7 +205,7 @@ impl Config {
     }
 
     /// Where a request belongs; nowhere only while there is no configuration.
-    pub fn classify(&self, user: &UserInfo, info: &RequestInfo) -> Option<Class<'_>> {
+    pub fn classify<'r>(&self, user: &'r UserInfo, info: &'r RequestInfo) -> Option<Class<'_, 'r>> {
         let covers = |schema: &&Schema| schema.rules.iter().any(|rule| rule.covers(user, info));
         let schema = self
             .schemas
@@ -205,18 +214,28 @@ impl Config {
             .or_else(|| self.schemas.iter().find(|schema| &*schema.name == "catch-all"))?;
         let mut flow = DefaultHasher::new();
         schema.name.hash(&mut flow);
-        match schema.by {
-            By::Nothing => {}
-            By::User => user.name.hash(&mut flow),
-            By::Namespace => info.namespace.hash(&mut flow),
-        }
+        let distinguisher = match schema.by {
+            By::Nothing => "",
+            By::User => &user.name,
+            By::Namespace => &info.namespace,
+        };
+        distinguisher.hash(&mut flow);
         Some(Class {
             schema: &schema.uid,
             level: &schema.level,
             level_uid: &schema.level_uid,
             exempt: schema.exempt,
             flow: flow.finish(),
+            distinguisher,
+            name: &schema.name,
+            meter: schema.meter.as_ref(),
         })
+    }
+
+    /// The meters, each with its level and its schema.
+    pub(super) fn meters(&self) -> impl Iterator<Item = (&str, &str, &Meter)> {
+        let metered = self.schemas.iter().filter_map(|s| Some((s, s.meter.as_deref()?)));
+        metered.map(|(s, meter)| (&*s.level, &*s.name, meter))
     }
 }
 
@@ -264,6 +283,7 @@ fn schema(object: &Object) -> Option<Schema> {
         precedence: object.int("spec.matchingPrecedence").unwrap_or(1000),
         by,
         rules: serde_json::from_value(rules).ok()?,
+        meter: None,
     })
 }
 

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::config::LevelSpec;
+use crate::request::RequestInfo;
 
-/// Why there is no seat.
+/// Why there is no seat; meters count by the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The queue is full.
@@ -23,6 +24,43 @@ pub enum Refusal {
     ConcurrencyLimit,
     /// None came free in time.
     TimeOut,
+}
+
+/// What a level may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// By its shares.
+    pub nominal: u32,
+    /// Of these, what it does not lend.
+    pub lower: u32,
+    /// With all that it may borrow.
+    pub upper: u32,
+}
+
+/// A request that waits, for people.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The name of its flow schema.
+    pub schema: Arc<str>,
+    /// What tells its flow.
+    pub flow: String,
+    /// Since when it waits.
+    pub since: tokio::time::Instant,
+    /// Who asks.
+    pub user: String,
+    /// For what.
+    pub info: RequestInfo,
+}
+
+/// A level as it is now.
+#[derive(Debug)]
+pub struct Picture {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Of its queues: the turn of the next request, and those that wait.
+    pub queues: Vec<(u64, Vec<About>)>,
+    /// How many run.
+    pub executing: u32,
 }
 
 /// All levels.
@@ -54,22 +92,21 @@ struct Level {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+    waiting: VecDeque<Waiting>,
     /// The turn at which its next request is served.
     turn: u64,
+}
+
+struct Waiting {
+    id: u64,
+    turn: oneshot::Sender<()>,
+    about: Box<About>,
 }
 
 /// The right to run.
 pub struct Seat {
     levels: Arc<Levels>,
     level: Arc<str>,
-}
-
-impl Seat {
-    /// The level that gave it.
-    pub fn level(&self) -> &str {
-        &self.level
-    }
 }
 
 impl Drop for Seat {
@@ -99,7 +136,7 @@ impl Drop for Place<'_> {
         let found = std::iter::once(self.queue)
             .chain(0..level.queues.len())
             .filter_map(|at| Some((at, level.queues.get(at)?)))
-            .find_map(|(at, q)| Some((at, q.waiting.iter().position(|w| w.0 == self.id)?)));
+            .find_map(|(at, q)| Some((at, q.waiting.iter().position(|w| w.id == self.id)?)));
         if let Some((queue, at)) = found {
             level.queues[queue].waiting.remove(at);
             level.waiting -= 1;
@@ -119,7 +156,8 @@ impl Levels {
     }
 
     /// Takes over which levels there are. Levels that are gone stay until they are empty.
-    pub fn configure(&self, specs: &[LevelSpec]) {
+    pub fn configure(&self, specs: &[LevelSpec]) -> Vec<(Arc<str>, Limits)> {
+        let mut limits = Vec::new();
         let mut state = self.state.lock();
         let shares: u32 = specs.iter().map(|s| s.shares).fold(0, u32::saturating_add).max(1);
         let seats = state.seats;
@@ -136,6 +174,9 @@ impl Levels {
             };
             level.lendable = percent(spec.lendable).min(level.nominal);
             level.borrows = spec.borrows.map_or(seats, percent);
+            let Level { nominal, lendable, borrows, .. } = *level;
+            let (lower, upper) = (nominal - lendable, nominal.saturating_add(borrows));
+            limits.push((spec.name.clone(), Limits { nominal, lower, upper }));
             let (queues, hand, length) = spec.queues.unwrap_or((0, 0, 0));
             (level.hand, level.length) = (hand.min(queues), length);
             level.resize(queues);
@@ -143,14 +184,31 @@ impl Levels {
         let known = |name: &Arc<str>| specs.iter().any(|spec| spec.name == *name);
         state.levels.retain(|name, level| known(name) || level.executing > 0 || level.waiting > 0);
         state.dispatch();
+        limits
     }
 
-    /// Takes a seat of a level for a flow, or waits for one.
+    /// The levels as they are now, by name.
+    pub fn picture(&self) -> Vec<Picture> {
+        let state = self.state.lock();
+        let about = |queue: &Queue| queue.waiting.iter().map(|w| (*w.about).clone()).collect();
+        let level = |(name, level): (&Arc<str>, &Level)| Picture {
+            name: name.clone(),
+            queues: level.queues.iter().map(|queue| (queue.turn, about(queue))).collect(),
+            executing: level.executing,
+        };
+        let mut levels: Vec<Picture> = state.levels.iter().map(level).collect();
+        drop(state);
+        levels.sort_by(|a, b| a.name.cmp(&b.name));
+        levels
+    }
+
+    /// Takes a seat of a level for a flow, or waits for one. `about` says who waits.
     pub async fn seat(
         self: Arc<Self>,
         name: &Arc<str>,
         flow: u64,
         patience: Duration,
+        about: impl FnOnce() -> Box<About>,
     ) -> Result<Seat, Refusal> {
         let mut place = {
             let mut state = self.state.lock();
@@ -164,7 +222,7 @@ impl Levels {
                 drop(state);
                 return Ok(Seat { levels: self, level: name.clone() });
             }
-            let (queue, turn) = level.join(flow, id)?;
+            let (queue, turn) = level.join(flow, id, about)?;
             state.next += 1;
             // Seats that others lend may be free while this level's own queue is not empty.
             state.dispatch();
@@ -200,7 +258,12 @@ impl Level {
     }
 
     /// Joins the shortest queue of a flow's hand.
-    fn join(&mut self, flow: u64, id: u64) -> Result<(usize, oneshot::Receiver<()>), Refusal> {
+    fn join(
+        &mut self,
+        flow: u64,
+        id: u64,
+        about: impl FnOnce() -> Box<About>,
+    ) -> Result<(usize, oneshot::Receiver<()>), Refusal> {
         if self.queues.is_empty() {
             return Err(Refusal::ConcurrencyLimit);
         }
@@ -217,8 +280,8 @@ impl Level {
             // Who did not ask has saved up no turns.
             queue.turn = queue.turn.max(self.turn);
         }
-        let (sender, receiver) = oneshot::channel();
-        queue.waiting.push_back((id, sender));
+        let (turn, receiver) = oneshot::channel();
+        queue.waiting.push_back(Waiting { id, turn, about: about() });
         self.waiting += 1;
         Ok((at, receiver))
     }
@@ -229,9 +292,9 @@ impl Level {
             let waiting = self.queues.iter_mut().filter(|q| !q.waiting.is_empty());
             let Some(queue) = waiting.min_by_key(|q| q.turn) else { return false };
             self.turn = queue.turn;
-            let Some((_, sender)) = queue.waiting.pop_front() else { return false };
+            let Some(first) = queue.waiting.pop_front() else { return false };
             self.waiting -= 1;
-            if sender.send(()).is_ok() {
+            if first.turn.send(()).is_ok() {
                 queue.turn += 1;
                 self.executing += 1;
                 return true;
@@ -307,6 +370,16 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(15);
 
+    fn nobody() -> Box<About> {
+        Box::new(About {
+            schema: "s".into(),
+            flow: String::new(),
+            since: tokio::time::Instant::now(),
+            user: String::new(),
+            info: RequestInfo::default(),
+        })
+    }
+
     #[test]
     fn hands_are_of_different_cards() {
         for flow in [0, 1, 77, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
@@ -321,14 +394,14 @@ mod tests {
         let levels = Levels::new(1);
         levels.configure(&[spec("a", 1, Some((2, 1, 50)))]);
         let name: Arc<str> = "a".into();
-        let first = levels.clone().seat(&name, 0, LONG).await.expect("a seat");
+        let first = levels.clone().seat(&name, 0, LONG, nobody).await.expect("a seat");
         // Flow 0 asks for ten seats, flow 1 for one, last.
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for flow in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
             let (levels, name, order) = (levels.clone(), name.clone(), order.clone());
             tasks.push(tokio::spawn(async move {
-                let seat = levels.seat(&name, flow, LONG).await.expect("a turn");
+                let seat = levels.seat(&name, flow, LONG, nobody).await.expect("a turn");
                 order.lock().push(flow);
                 drop(seat);
             }));
@@ -352,11 +425,12 @@ mod tests {
         levels.configure(&[lender, borrower]);
         let (a, b): (Arc<str>, Arc<str>) = ("borrower".into(), "lender".into());
         let mut seats = Vec::new();
-        while let Ok(seat) = levels.clone().seat(&a, 0, LONG).await {
+        while let Ok(seat) = levels.clone().seat(&a, 0, LONG, nobody).await {
             seats.push(seat);
         }
         assert_eq!(seats.len(), 8, "five of its own, three of the other's");
-        let own: Vec<_> = [(); 2].into_iter().map(|()| levels.clone().seat(&b, 0, LONG)).collect();
+        let own: Vec<_> =
+            [(); 2].into_iter().map(|()| levels.clone().seat(&b, 0, LONG, nobody)).collect();
         for seat in own {
             seats.push(seat.await.expect("what is not lent is there at once"));
         }
@@ -367,21 +441,21 @@ mod tests {
         let levels = Levels::new(1);
         levels.configure(&[spec("a", 1, Some((1, 1, 1)))]);
         let name: Arc<str> = "a".into();
-        let seat = levels.clone().seat(&name, 0, LONG).await.expect("a seat");
+        let seat = levels.clone().seat(&name, 0, LONG, nobody).await.expect("a seat");
         {
             // Given up by its client.
-            let waiting = levels.clone().seat(&name, 0, LONG);
+            let waiting = levels.clone().seat(&name, 0, LONG, nobody);
             tokio::pin!(waiting);
             assert!(futures_util::poll!(&mut waiting).is_pending());
-            let full = levels.clone().seat(&name, 0, LONG).await;
+            let full = levels.clone().seat(&name, 0, LONG, nobody).await;
             assert_eq!(full.err(), Some(Refusal::QueueFull));
         }
-        assert_eq!(levels.clone().seat(&name, 0, LONG).await.err(), Some(Refusal::TimeOut));
+        assert_eq!(levels.clone().seat(&name, 0, LONG, nobody).await.err(), Some(Refusal::TimeOut));
         drop(seat);
-        assert!(levels.clone().seat(&name, 0, LONG).await.is_ok());
+        assert!(levels.clone().seat(&name, 0, LONG, nobody).await.is_ok());
         // A level that goes away keeps nobody.
         levels.configure(&[]);
-        let gone = levels.clone().seat(&name, 0, LONG).await;
+        let gone = levels.clone().seat(&name, 0, LONG, nobody).await;
         assert_eq!(gone.err(), Some(Refusal::ConcurrencyLimit));
     }
 }

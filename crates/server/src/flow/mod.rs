@@ -6,14 +6,18 @@
 //! there are by default (`bootstrap`).
 
 mod config;
+pub mod dump;
 mod feed;
 mod level;
+mod meter;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
-use prometheus::{IntCounterVec, IntGaugeVec, register_int_counter_vec, register_int_gauge_vec};
 
 use crate::edge::respond::{self, Reply};
 use crate::gate::UserInfo;
@@ -21,24 +25,8 @@ use crate::request::RequestInfo;
 
 pub use config::Config;
 pub use feed::start;
-use level::{Levels, Refusal, Seat};
-
-static REJECTED: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
-    register_int_counter_vec!(
-        "apiserver_flowcontrol_rejected_requests_total",
-        "Number of requests rejected by API Priority and Fairness subsystem",
-        &["priority_level", "reason"]
-    )
-    .ok()
-});
-static EXECUTING: LazyLock<Option<IntGaugeVec>> = LazyLock::new(|| {
-    register_int_gauge_vec!(
-        "apiserver_flowcontrol_current_executing_requests",
-        "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage",
-        &["priority_level"]
-    )
-    .ok()
-});
+use level::{About, Levels, Seat};
+use meter::{Meter, Running};
 
 /// A request waits this long for a seat at most.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -63,7 +51,8 @@ impl Default for FlowControl {
 
 /// What became of a request that may run.
 pub struct Admitted {
-    seat: Option<Seat>,
+    _seat: Option<Seat>,
+    _running: Option<Running>,
     /// The identities of the schema and the level, for the response.
     pub marks: Option<Marks>,
 }
@@ -109,14 +98,6 @@ impl Refused {
     }
 }
 
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        if let (Some(seat), Some(gauge)) = (&self.seat, &*EXECUTING) {
-            gauge.with_label_values(&[seat.level()]).dec();
-        }
-    }
-}
-
 impl FlowControl {
     fn with_seats(seats: u32) -> Self {
         Self {
@@ -127,47 +108,76 @@ impl FlowControl {
 
     /// Takes a configuration over. What waits keeps its place where its level stays.
     pub fn configure(&self, config: Config) {
-        self.levels.configure(&config.levels);
+        let before = self.config.load_full();
+        let limits = self.levels.configure(&config.levels);
+        let pairs: BTreeSet<(&str, &str)> = config.meters().map(|(l, s, _)| (l, s)).collect();
+        for (level, schema, _) in before.meters().filter(|(l, s, _)| !pairs.contains(&(*l, *s))) {
+            Meter::forget(level, schema);
+        }
+        for level in &before.levels {
+            if !limits.iter().any(|(name, _)| *name == level.name) {
+                meter::limits(&level.name, None);
+            }
+        }
+        for (level, limits) in limits {
+            meter::limits(&level, Some(limits));
+        }
         self.config.store(Arc::new(config));
     }
 
     /// Waits for a seat, which ends with the response's head: a running watch holds none.
     pub async fn admit(&self, user: &UserInfo, info: &RequestInfo) -> Result<Admitted, Refused> {
         if crate::deadline::lasts(info) {
-            return Ok(Admitted { seat: None, marks: None });
+            return Ok(Admitted { _seat: None, _running: None, marks: None });
         }
         let config = self.config.load();
         let Some(class) = config.classify(user, info) else {
-            return Ok(Admitted { seat: None, marks: None });
+            return Ok(Admitted { _seat: None, _running: None, marks: None });
         };
         let marks = Marks { schema: class.schema.clone(), level: class.level_uid.clone() };
-        let (level, flow, exempt) = (class.level.clone(), class.flow, class.exempt);
-        drop(config);
-        if exempt {
-            return Ok(Admitted { seat: None, marks: Some(marks) });
+        let meter = class.meter.cloned();
+        let run = || meter.as_ref().map(|meter| meter.run(info.verb == "watch"));
+        if class.exempt {
+            return Ok(Admitted { _seat: None, _running: run(), marks: Some(marks) });
         }
-        match self.levels.clone().seat(&level, flow, PATIENCE).await {
-            Ok(seat) => {
-                if let Some(gauge) = &*EXECUTING {
-                    gauge.with_label_values(&[seat.level()]).inc();
+        let (level, flow) = (class.level.clone(), class.flow);
+        let (schema, by) = (class.name.clone(), class.distinguisher);
+        drop(config);
+        let about = || {
+            Box::new(About {
+                schema,
+                flow: by.to_owned(),
+                since: tokio::time::Instant::now(),
+                user: user.name.clone(),
+                info: info.clone(),
+            })
+        };
+        let mut seat = pin!(self.levels.clone().seat(&level, flow, PATIENCE, about));
+        let outcome = match futures_util::poll!(&mut seat) {
+            Poll::Ready(outcome) => {
+                if let (Ok(_), Some(meter)) = (&outcome, &meter) {
+                    meter.at_once();
                 }
-                Ok(Admitted { seat: Some(seat), marks: Some(marks) })
+                outcome
             }
+            Poll::Pending => {
+                let waiting = meter.as_ref().map(|meter| meter.wait());
+                let outcome = seat.await;
+                if let Some(waiting) = waiting {
+                    waiting.end(outcome.is_ok());
+                }
+                outcome
+            }
+        };
+        match outcome {
+            Ok(seat) => Ok(Admitted { _seat: Some(seat), _running: run(), marks: Some(marks) }),
             Err(refusal) => {
-                if let Some(counter) = &*REJECTED {
-                    counter.with_label_values(&[&level, reason(refusal)]).inc();
+                if let Some(meter) = &meter {
+                    meter.refuse(refusal);
                 }
                 Err(Refused { marks })
             }
         }
-    }
-}
-
-fn reason(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::QueueFull => "queue-full",
-        Refusal::ConcurrencyLimit => "concurrency-limit",
-        Refusal::TimeOut => "time-out",
     }
 }
 
@@ -208,5 +218,63 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(seat);
         assert!(waiting.await.is_ok());
+    }
+
+    fn metrics() -> String {
+        let families = prometheus::gather();
+        prometheus::TextEncoder::new().encode_to_string(&families).expect("text")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_and_waits_is_counted_and_shown() {
+        let flow = FlowControl::with_seats(2);
+        flow.configure(Config::read(crate::bootstrap::flow_objects().iter()));
+        let bob = UserInfo::new("bob", &["system:authenticated"]);
+        let info = RequestInfo { path: "/api/v1/x".into(), ..get("pods") };
+        let seat = flow.admit(&bob, &info).await.ok().expect("a seat");
+        let pair = "{flow_schema=\"global-default\",priority_level=\"global-default\"}";
+        let says = |name: &str, labels: &str, value: &str| {
+            let line = format!("apiserver_flowcontrol_{name}{labels} {value}\n");
+            let text = metrics();
+            assert!(text.contains(&line), "{line} in {text}");
+        };
+        says("current_executing_requests", pair, "1");
+        says("current_executing_seats", pair, "1");
+        says("nominal_limit_seats", "{priority_level=\"global-default\"}", "1");
+        {
+            let waiting = flow.admit(&bob, &info);
+            tokio::pin!(waiting);
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            says("current_inqueue_requests", pair, "1");
+            let clock = api::clock::Clock::system();
+            let show = |what: &str| {
+                let path = format!("/debug/api_priority_and_fairness/{what}");
+                let table = dump::table(&flow, &clock, &path, true).expect("a table");
+                let cells = |line: &str| line.split(", ").map(|c| c.trim().to_owned()).collect();
+                let rows: Vec<Vec<String>> = table.lines().map(cells).collect();
+                rows.into_iter().filter(|row| row[0] == "global-default").collect::<Vec<_>>()
+            };
+            let level = ["global-default", "1", "false", "false", "1", "1", "1", "0", "0", "0"];
+            assert_eq!(show("dump_priority_levels"), [level]);
+            let requests = show("dump_requests");
+            assert_eq!(requests.len(), 1);
+            assert_eq!(requests[0][1], "global-default");
+            assert_eq!(requests[0][10..13], ["bob", "get", "/api/v1/x"]);
+            assert_eq!(show("dump_queues").iter().filter(|row| row[2] == "1").count(), 1);
+        }
+        // Given up by its client.
+        says("current_inqueue_requests", pair, "0");
+        drop(seat);
+        says("current_executing_requests", pair, "0");
+        says("dispatched_requests_total", pair, "1");
+        let by = |more: &str| pair.replacen("flow", &format!("{more},flow"), 1);
+        let cancelled = "{flow_schema=\"global-default\",priority_level=\"global-default\",reason=\"cancelled\"}";
+        says("rejected_requests_total", cancelled, "1");
+        says("request_wait_duration_seconds_count", &by("execute=\"true\""), "1");
+        let ran = pair.replace('}', ",type=\"regular\"}");
+        says("request_execution_seconds_count", &ran, "1");
+        // What is gone says nothing.
+        flow.configure(Config::default());
+        assert!(!metrics().contains("priority_level=\"global-default\""));
     }
 }
