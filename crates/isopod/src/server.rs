@@ -111,6 +111,7 @@ impl Cluster<'_> {
                 root_ca: running.pki.ca_cert().to_owned(),
                 ..controllers::Config::default()
             };
+            running.check_policies();
             let (informers, (clock, rng, stop)) = (informers.clone(), given());
             parts.spawn(async move {
                 controllers::run(config, client, informers, clock, rng, stop).await;

@@ -43,6 +43,12 @@ impl Running {
         Local::client(&self.server, user, groups)
     }
 
+    /// Fills in the status of validating policies from now on: the part of a controller manager that
+    /// is done here, for who has one beside this server.
+    pub fn check_policies(&self) {
+        tokio::spawn(crate::admission::policy::status::run(self.server.clone()));
+    }
+
     /// The URL that others reach it at.
     pub fn url(&self) -> String {
         url_of(self.advertised)
@@ -119,7 +125,6 @@ pub async fn start(
     tokio::spawn(crate::flow::start(server.clone()));
     tokio::spawn(custom::controller::run(server.clone()));
     tokio::spawn(aggregate::controller::run(server.clone()));
-    tokio::spawn(crate::admission::policy::status::run(server.clone()));
     let task = tokio::spawn(listen::run(server.clone(), listener, tls, shutdown));
     Ok(Running { address, advertised, pki, server, task })
 }

@@ -75,7 +75,8 @@ async fn warnings(
 async fn expressions_are_held_against_the_types_of_their_resources() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
+    let (running, client) = common::server(dir.path(), Store::memory(), &stop).await;
+    running.check_policies();
     let deployments = ("apps", &["deployments"][..]);
     let good = json!([{"expression": "object.spec.replicas > 1 && variables.count > 2"},
         {"expression": "object.metadata.labels['a'] == 'b'"},
@@ -132,7 +133,8 @@ async fn expressions_are_held_against_the_types_of_their_resources() {
 async fn custom_resources_have_types_too() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
+    let (running, client) = common::server(dir.path(), Store::memory(), &stop).await;
+    running.check_policies();
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
         "replicas": {"type": "integer"}, "day": {"type": "string", "format": "date"},
         "port": {"x-kubernetes-int-or-string": true}}}}});

@@ -116,7 +116,7 @@ impl<'p> Reader<'p> {
                         scope.last = Last::Item(1);
                         continue;
                     };
-                    if least < 0 || least > MOST || most > MOST || most >= 0 && least > most {
+                    if !(0..=MOST).contains(&least) || most > MOST || most >= 0 && least > most {
                         return Err(self.wrong("invalid repeat count", from));
                     }
                     self.take("?");
