@@ -60,4 +60,10 @@ impl Definition {
             .find(|v| text(v, "name") == version)
             .and_then(|v| v.get("schema")?.get("openAPIV3Schema").cloned())
     }
+
+    /// Its webhook, where one converts between its versions.
+    pub fn converter(&self) -> Option<Value> {
+        let webhook = self.0.at("spec.conversion.webhook").filter(|w| w.is_object());
+        webhook.filter(|_| self.0.text("spec.conversion.strategy") == Some("Webhook")).cloned()
+    }
 }

@@ -265,24 +265,3 @@ fn equivalents(kind: &'static Kind, subresource: &str) -> impl Iterator<Item = &
             && (subresource.is_empty() || other.subresource(subresource).is_some())
     })
 }
-
-/// An object in the version of another resource of the same kind; as it is, where it is in that
-/// version already.
-pub fn converted(
-    object: &Object,
-    from: &Resource,
-    to: &Resource,
-) -> Result<Option<Object>, ApiError> {
-    if (&from.group, &from.version) == (&to.group, &to.version) {
-        return Ok(None);
-    }
-    let find = |r: &Resource| kinds::find(&r.group, &r.version, &r.plural);
-    let (Some(from), Some(to)) = (find(from), find(to)) else {
-        // Versions of a custom resource differ in their name; what its own converter does is not
-        // done here.
-        let mut object = object.clone();
-        object.set_type(&to.api_version(), &to.kind);
-        return Ok(Some(object));
-    };
-    api::convert::convert(object.clone(), from, to).map(Some).map_err(ApiError::internal)
-}

@@ -26,6 +26,7 @@ mod resize;
 mod runtime_class;
 mod service_account;
 mod topology;
+mod versions;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub fn chain(
     rng: &Rng,
 ) -> Vec<Arc<dyn Admission>> {
     let look = Lookup::new(store);
+    let caller = Arc::new(webhook::Caller::new(store, rng.clone()));
     vec![
         Arc::new(advice::Advice),
         Arc::new(namespace_lifecycle::NamespaceLifecycle(look.clone())),
@@ -68,10 +70,10 @@ pub fn chain(
         Arc::new(default_class::DefaultIngressClass(look.clone())),
         Arc::new(topology::PodTopologyLabels(look.clone())),
         Arc::new(Escalation(authz.clone())),
-        Arc::new(policy::MutatingAdmissionPolicy::new(store, &look, authz)),
-        Arc::new(webhook::MutatingAdmissionWebhook::new(store, &look, authz, rng)),
-        Arc::new(policy::ValidatingAdmissionPolicy::new(store, &look, authz)),
-        Arc::new(webhook::ValidatingAdmissionWebhook::new(store, &look, authz, rng)),
+        Arc::new(policy::MutatingAdmissionPolicy::new(store, &look, authz, &caller)),
+        Arc::new(webhook::MutatingAdmissionWebhook::new(store, &look, authz, &caller)),
+        Arc::new(policy::ValidatingAdmissionPolicy::new(store, &look, authz, &caller)),
+        Arc::new(webhook::ValidatingAdmissionWebhook::new(store, &look, authz, &caller)),
         Arc::new(quota::ResourceQuota::new(store, clock)),
     ]
 }

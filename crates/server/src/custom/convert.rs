@@ -15,6 +15,7 @@ use api::{ApiError, Entry, Object, Reason, Value};
 use serde_json::json;
 
 use super::Custom;
+use crate::admission::webhook::Caller;
 use crate::server::{Server, Target};
 
 /// How long a webhook may take, as upstream.
@@ -78,7 +79,7 @@ pub async fn for_reading<'t>(
     if keys.iter().all(ready) {
         return Ok(Cow::Borrowed(target));
     }
-    let converted = ask(server, custom, webhook, wanted, objects).await?;
+    let converted = ask_of(server, custom, webhook, wanted, objects).await?;
     let mut target = target.clone();
     let read = keys.into_iter().zip(converted).collect();
     target.prepared = Some(Arc::new(Prepared { read, stored: None }));
@@ -96,30 +97,39 @@ pub async fn for_writing<'t>(
     if object.api_version() == wanted {
         return Ok(Cow::Borrowed(target));
     }
-    let mut converted = ask(server, custom, webhook, wanted, vec![object.clone()]).await?;
+    let mut converted = ask_of(server, custom, webhook, wanted, vec![object.clone()]).await?;
     let mut target = target.clone();
     target.prepared = Some(Arc::new(Prepared { stored: converted.pop(), ..Prepared::default() }));
     Ok(Cow::Owned(target))
 }
 
-/// Asks the webhook for objects in a version.
-async fn ask(
+async fn ask_of(
     server: &Server,
     custom: &Custom,
     webhook: &Value,
     wanted: &str,
     objects: Vec<Object>,
 ) -> Result<Vec<Object>, ApiError> {
+    ask(&server.customs.webhooks, &custom.definition().kind, webhook, wanted, objects).await
+}
+
+/// Asks a definition's webhook for objects of a kind in a version.
+pub async fn ask(
+    caller: &Caller,
+    kind: &str,
+    webhook: &Value,
+    wanted: &str,
+    objects: Vec<Object>,
+) -> Result<Vec<Object>, ApiError> {
     let from = objects.first().map_or("", Object::api_version).to_owned();
     let failed = |why: &str| {
-        let kind = &custom.definition().kind;
         let message = format!("conversion webhook for {from}, Kind={kind} failed: {why}");
         ApiError::new(Reason::Unknown, message)
     };
     let versions = webhook["conversionReviewVersions"].as_array();
     let spoken = versions.into_iter().flatten().filter_map(Value::as_str);
     let version = spoken.into_iter().find(|v| matches!(*v, "v1" | "v1beta1")).unwrap_or("v1");
-    let uid = server.rng.uuid();
+    let uid = caller.rng.uuid();
     let question = json!({
         "kind": "ConversionReview", "apiVersion": format!("apiextensions.k8s.io/{version}"),
         "request": {
@@ -129,11 +139,10 @@ async fn ask(
     });
     let empty = api::Map::new();
     let client = webhook["clientConfig"].as_object().unwrap_or(&empty);
-    let asked = server.customs.webhooks.send(client, TIMEOUT, &question).await;
+    let asked = caller.send(client, TIMEOUT, &question).await;
     let body = asked.map_err(|why| failed(&why.to_string()))?;
     let answer: Value = serde_json::from_slice(&body).map_err(|e| failed(&e.to_string()))?;
-    let answered = converted(&answer, &uid, &objects, wanted).map_err(|why| failed(&why))?;
-    Ok(answered)
+    converted(&answer, &uid, &objects, wanted).map_err(|why| failed(&why))
 }
 
 /// What a webhook answered, checked: it may change all but what an object is.

@@ -25,7 +25,9 @@ use store::{ResourceCache, Store};
 
 use super::expression::{Asker, Inputs};
 use super::lookup::Lookup;
-use super::matching::{self, converted, namespace_of};
+use super::matching::{self, namespace_of};
+use super::versions::Versioned;
+use super::webhook::Caller;
 use crate::authz::Authz;
 use crate::gate::{Operation, Write};
 use compile::{Binding, Policy};
@@ -122,6 +124,7 @@ pub(super) struct Shared {
     policies: Policies,
     look: Lookup,
     authz: Arc<Authz>,
+    caller: Arc<Caller>,
 }
 
 /// A policy that is about a write, by one of its bindings, with one parameter.
@@ -141,6 +144,11 @@ struct Misfit {
 }
 
 impl Shared {
+    /// The objects of a write in the version that a policy wants.
+    async fn versioned(&self, write: &Write<'_>, to: &Resource) -> Result<Versioned, ApiError> {
+        Versioned::of(&self.look, &self.caller, write, to).await
+    }
+
     /// The policies that are about a write, and those that cannot tell.
     fn calls(&self, write: &Write<'_>) -> (Vec<Call>, Vec<Misfit>) {
         let (mut calls, mut misfits) = (Vec::new(), Vec::new());
@@ -197,39 +205,21 @@ impl Shared {
     }
 }
 
-/// The objects of a write in the version that a policy wants.
-struct Versioned {
-    object: Option<Object>,
-    old: Option<Object>,
-}
-
-impl Versioned {
-    fn of(write: &Write<'_>, matched: &Resource) -> Result<Self, ApiError> {
-        let turn = |object: Option<&Object>| match object {
-            Some(object) if write.subresource.is_empty() || write.subresource == "status" => {
-                converted(object, write.resource, matched)
-            }
-            _ => Ok(None),
-        };
-        Ok(Self { object: turn(write.object.as_ref())?, old: turn(write.old)? })
-    }
-
-    /// What expressions are evaluated with.
-    fn inputs<'a>(
-        &'a self,
-        write: &'a Write<'_>,
-        param: Option<&'a Object>,
-        (request, namespace): (&'a Json, &'a Json),
-        asker: &'a Asker<'a>,
-    ) -> Inputs<'a> {
-        Inputs {
-            object: self.object.as_ref().or(write.object.as_ref()).map(|o| &o.0),
-            old: self.old.as_ref().or(write.old).map(|o| &o.0),
-            request,
-            namespace,
-            params: param.map(|o| &o.0),
-            asker,
-        }
+/// What expressions about a write are evaluated with.
+fn inputs<'a>(
+    versioned: &'a Versioned,
+    write: &'a Write<'_>,
+    param: Option<&'a Object>,
+    (request, namespace): (&'a Json, &'a Json),
+    asker: &'a Asker<'a>,
+) -> Inputs<'a> {
+    Inputs {
+        object: versioned.object.as_ref().or(write.object.as_ref()).map(|o| &o.0),
+        old: versioned.old.as_ref().or(write.old).map(|o| &o.0),
+        request,
+        namespace,
+        params: param.map(|o| &o.0),
+        asker,
     }
 }
 

@@ -11,9 +11,11 @@ use store::Store;
 
 use super::super::custom::Definition;
 use super::super::expression::{self, Asker, Expression, Fault};
-use super::super::lookup::{Lookup, done};
+use super::super::lookup::Lookup;
+use super::super::versions::converted;
+use super::super::webhook::Caller;
 use super::compile::Mutation;
-use super::{Call, Policies, Shared, Versioned, nothing, refusal};
+use super::{Call, Policies, Shared, inputs, nothing, refusal};
 use crate::admission::metrics::{self, Outcome};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
@@ -25,16 +27,17 @@ pub struct MutatingAdmissionPolicy(Shared);
 
 impl MutatingAdmissionPolicy {
     /// Policies live in `store`.
-    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>) -> Self {
+    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, caller: &Arc<Caller>) -> Self {
         let (policies, bindings) = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
         Self(Shared {
             policies: Policies::new(store, policies, bindings),
             look: look.clone(),
             authz: authz.clone(),
+            caller: caller.clone(),
         })
     }
 
-    fn mutate(&self, write: &mut Write<'_>) -> Result<(), ApiError> {
+    async fn mutate(&self, write: &mut Write<'_>) -> Result<(), ApiError> {
         let (calls, misfits) = self.0.calls(write);
         let mut faults: Vec<String> = misfits
             .iter()
@@ -49,7 +52,7 @@ impl MutatingAdmissionPolicy {
             let namespace = self.0.namespace(write)?;
             for call in &calls {
                 let began = tokio::time::Instant::now();
-                let outcome = self.one(call, write, &namespace);
+                let outcome = self.one(call, write, &namespace).await;
                 let seen = if outcome.is_ok() { Outcome::Admitted } else { Outcome::Refused };
                 metrics::policy(&call.policy.name, &call.binding.name, seen, began.elapsed());
                 if let (Err(why), false) = (outcome, call.policy.ignores_failure) {
@@ -68,16 +71,21 @@ impl MutatingAdmissionPolicy {
     }
 
     /// Applies one policy; a failure leaves what earlier mutations did.
-    fn one(&self, call: &Call, write: &mut Write<'_>, namespace: &Json) -> Result<(), String> {
+    async fn one(
+        &self,
+        call: &Call,
+        write: &mut Write<'_>,
+        namespace: &Json,
+    ) -> Result<(), String> {
         let said = |e: ApiError| e.message;
+        let versioned = self.0.versioned(write, &call.matched).await.map_err(said)?;
         {
             let asker = Asker::new(&self.0.authz, write);
-            let versioned = Versioned::of(write, &call.matched).map_err(said)?;
             let request = expression::request(write, &call.matched);
             let nothing = nothing();
             let params = call.param.as_ref();
             // Conditions are asked without a namespace, as upstream asks them.
-            let inputs = versioned.inputs(write, params, (&request, &nothing), &asker);
+            let inputs = inputs(&versioned, write, params, (&request, &nothing), &asker);
             if !expression::all_hold(&call.policy.conditions, &inputs)? {
                 return Ok(());
             }
@@ -93,7 +101,7 @@ impl MutatingAdmissionPolicy {
             if write.object.is_none() {
                 break;
             }
-            if let Err(why) = self.apply(call, mutation, write, namespace) {
+            if let Err(why) = self.apply(call, mutation, write, namespace).await {
                 outcome = outcome.and(Err(why));
             }
         }
@@ -106,7 +114,7 @@ impl MutatingAdmissionPolicy {
         outcome
     }
 
-    fn apply(
+    async fn apply(
         &self,
         call: &Call,
         mutation: &Mutation,
@@ -115,12 +123,12 @@ impl MutatingAdmissionPolicy {
     ) -> Result<(), String> {
         let said = |e: ApiError| e.message;
         let matched = &call.matched;
-        let versioned = Versioned::of(write, matched).map_err(said)?;
+        let versioned = self.0.versioned(write, matched).await.map_err(said)?;
         let outcome = {
             let asker = Asker::new(&self.0.authz, write);
             let request = expression::request(write, matched);
             let inputs =
-                versioned.inputs(write, call.param.as_ref(), (&request, namespace), &asker);
+                inputs(&versioned, write, call.param.as_ref(), (&request, namespace), &asker);
             let vars = inputs.with(&call.policy.variables).map_err(|e| e.to_string())?;
             let value = |expression: &Expression| -> Result<Json, String> {
                 let value = expression
@@ -140,8 +148,29 @@ impl MutatingAdmissionPolicy {
                 },
             }
         };
-        write.object = Some(finished(outcome, write.resource, matched).map_err(said)?);
+        write.object = Some(self.finished(outcome, write.resource, matched).await.map_err(said)?);
         Ok(())
+    }
+
+    /// What a mutation made, in the version of the write, with defaults for what it added.
+    async fn finished(
+        &self,
+        object: Object,
+        wanted: &Resource,
+        matched: &Resource,
+    ) -> Result<Object, ApiError> {
+        let Shared { look, caller, .. } = &self.0;
+        let back = converted(look, caller, &object, matched, wanted).await?;
+        let mut object = back.unwrap_or(object);
+        let kind = kinds::of_object(object.api_version(), object.kind());
+        if let Some(ty) = kind.and_then(|k| k.schema()) {
+            let decoded = api::codec::conform::decode(object, ty).map_err(ApiError::internal)?;
+            object = decoded.object;
+        }
+        if let Some(kind) = kind {
+            api::default::apply(kind, &mut object);
+        }
+        Ok(object)
     }
 }
 
@@ -216,23 +245,6 @@ fn patch(live: &Object, operations: &Json) -> Result<Option<Object>, String> {
     Ok(Some(document))
 }
 
-/// What a mutation made, in the version of the write, with defaults for what it added.
-fn finished(object: Object, wanted: &Resource, matched: &Resource) -> Result<Object, ApiError> {
-    let mut object = match super::converted(&object, matched, wanted)? {
-        Some(object) => object,
-        None => object,
-    };
-    let kind = kinds::of_object(object.api_version(), object.kind());
-    if let Some(ty) = kind.and_then(|k| k.schema()) {
-        let decoded = api::codec::conform::decode(object, ty).map_err(ApiError::internal)?;
-        object = decoded.object;
-    }
-    if let Some(kind) = kind {
-        api::default::apply(kind, &mut object);
-    }
-    Ok(object)
-}
-
 impl Admission for MutatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         NAME
@@ -244,6 +256,6 @@ impl Admission for MutatingAdmissionPolicy {
     }
 
     fn admit<'a>(&'a self, write: &'a mut Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
-        done(self.mutate(write))
+        Box::pin(self.mutate(write))
     }
 }

@@ -9,9 +9,11 @@ use serde_json::Value as Json;
 use store::Store;
 
 use super::super::expression::{self, Asker, Expression, Fault, Vars};
-use super::super::lookup::{Lookup, done};
+use super::super::lookup::Lookup;
+use super::super::versions::Versioned;
+use super::super::webhook::Caller;
 use super::compile::{Policy, Validation};
-use super::{Call, Policies, Shared, Versioned, refusal};
+use super::{Call, Policies, Shared, inputs, refusal};
 use crate::admission::metrics::{self, Outcome};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
@@ -38,18 +40,23 @@ impl Objection {
 
 impl ValidatingAdmissionPolicy {
     /// Policies live in `store`.
-    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>) -> Self {
+    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, caller: &Arc<Caller>) -> Self {
         let (policies, bindings) =
             ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
         Self(Shared {
             policies: Policies::new(store, policies, bindings),
             look: look.clone(),
             authz: authz.clone(),
+            caller: caller.clone(),
         })
     }
 
-    fn check(&self, write: &Write<'_>) -> Result<(), ApiError> {
+    async fn check(&self, write: &Write<'_>) -> Result<(), ApiError> {
         let (calls, misfits) = self.0.calls(write);
+        let mut versioned = Vec::with_capacity(calls.len());
+        for call in &calls {
+            versioned.push(self.0.versioned(write, &call.matched).await?);
+        }
         let mut refused: Option<(String, Reason)> = None;
         let mut refuse = |message: String, reason: Reason| {
             if refused.is_none() {
@@ -63,9 +70,9 @@ impl ValidatingAdmissionPolicy {
         if !calls.is_empty() {
             let namespace = self.0.namespace(write)?;
             let asker = Asker::new(&self.0.authz, write);
-            for call in &calls {
+            for (call, versioned) in calls.iter().zip(&versioned) {
                 let began = tokio::time::Instant::now();
-                let objections = objections(call, write, &namespace, &asker)?;
+                let objections = objections(call, versioned, write, &namespace, &asker);
                 let (policy, binding) = (call.policy.name.as_str(), call.binding.name.as_str());
                 let seen = |outcome| {
                     metrics::policy(policy, binding, outcome, began.elapsed());
@@ -123,32 +130,32 @@ fn denied(policy: &str, binding: Option<&str>, why: &str) -> String {
 /// What one policy with one parameter holds against a write.
 fn objections(
     call: &Call,
+    versioned: &Versioned,
     write: &Write<'_>,
     namespace: &Json,
     asker: &Asker<'_>,
-) -> Result<Vec<Objection>, ApiError> {
+) -> Vec<Objection> {
     let policy = &*call.policy;
-    let versioned = Versioned::of(write, &call.matched)?;
     let request = expression::request(write, &call.matched);
-    let inputs = versioned.inputs(write, call.param.as_ref(), (&request, namespace), asker);
+    let inputs = inputs(versioned, write, call.param.as_ref(), (&request, namespace), asker);
     let failed = |why: String| match policy.ignores_failure {
         true => Vec::new(),
         false => vec![Objection::failed(why)],
     };
     match expression::all_hold(&policy.conditions, &inputs) {
         Ok(true) => {}
-        Ok(false) => return Ok(Vec::new()),
-        Err(why) => return Ok(failed(why)),
+        Ok(false) => return Vec::new(),
+        Err(why) => return failed(why),
     }
     let vars = match inputs.with(&policy.variables) {
         Ok(vars) => vars,
-        Err(e) => return Ok(failed(e.to_string())),
+        Err(e) => return failed(e.to_string()),
     };
     let mut budget = Budget::per_object();
     let mut outcomes = Vec::new();
     for validation in &policy.validations {
         match validation.expression.eval(&vars, &mut budget) {
-            Err(Fault::Spent(why)) => return Ok(failed(why)),
+            Err(Fault::Spent(why)) => return failed(why),
             outcome => outcomes.push((validation, outcome)),
         }
     }
@@ -165,7 +172,7 @@ fn objections(
         }
     }
     out.extend(audit(policy, &vars));
-    Ok(out)
+    out
 }
 
 /// The message of a validation that does not hold.
@@ -210,6 +217,6 @@ impl Admission for ValidatingAdmissionPolicy {
     }
 
     fn validate<'a>(&'a self, write: &'a Write<'_>) -> BoxFuture<'a, Result<(), ApiError>> {
-        done(self.check(write))
+        Box::pin(self.check(write))
     }
 }

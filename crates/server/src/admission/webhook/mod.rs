@@ -17,16 +17,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::clock::Rng;
-use api::{ApiError, Map, Object, Reason, Resource, Value as Json};
+use api::{ApiError, Map, Reason, Resource, Value as Json};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use store::{ResourceCache, Store};
 
 use super::expression::{self, Asker, Condition, Inputs, May};
 use super::lookup::{Lookup, maps, text};
-use super::matching::{self, Constraints, converted};
+use super::matching::{self, Constraints};
 use super::metrics;
+use super::versions::Versioned;
 use crate::authz::Authz;
 use crate::gate::{Operation, Write};
 
@@ -93,7 +93,7 @@ struct Shared {
     reading: Mutex<()>,
     look: Lookup,
     authz: Arc<Authz>,
-    caller: Caller,
+    caller: Arc<Caller>,
     /// `admit` or `validating`, for metrics.
     kind: &'static str,
 }
@@ -113,7 +113,7 @@ impl Shared {
         kind: &'static str,
         look: &Lookup,
         authz: &Arc<Authz>,
-        rng: &Rng,
+        caller: &Arc<Caller>,
     ) -> Self {
         let name = api::resource::qualified("admissionregistration.k8s.io", plural);
         Self {
@@ -122,7 +122,7 @@ impl Shared {
             reading: Mutex::new(()),
             look: look.clone(),
             authz: authz.clone(),
-            caller: Caller::new(store, rng.clone()),
+            caller: caller.clone(),
             kind,
         }
     }
@@ -167,15 +167,20 @@ impl Shared {
             })
     }
 
+    /// The objects of a write in the version that a webhook wants.
+    async fn versioned(&self, write: &Write<'_>, to: &Resource) -> Result<Versioned, ApiError> {
+        Versioned::of(&self.look, &self.caller, write, to).await
+    }
+
     /// The resource in whose version a webhook is to be called, if it is.
-    fn applies(&self, hook: &Hook, write: &Write<'_>) -> Result<Option<Resource>, ApiError> {
+    async fn applies(&self, hook: &Hook, write: &Write<'_>) -> Result<Option<Resource>, ApiError> {
         let Some(matched) = hook.constraints.matches(&self.look, write, false)? else {
             return Ok(None);
         };
         if hook.conditions.is_empty() {
             return Ok(Some(matched));
         }
-        let (object, old) = versions(write, &matched)?;
+        let Versioned { object, old } = self.versioned(write, &matched).await?;
         let request = expression::request(write, &matched);
         let asker = Asker::new(&self.authz, write);
         let inputs = Inputs {
@@ -245,7 +250,8 @@ impl Shared {
             ));
         };
         let uid = self.caller.rng.uuid();
-        let (object, old) = versions(write, matched).map_err(Failure::Refused)?;
+        let versioned = self.versioned(write, matched).await;
+        let Versioned { object, old } = versioned.map_err(Failure::Refused)?;
         let body = review::question(write, matched, version, &uid, (object.as_ref(), old.as_ref()));
         let response = self.caller.post(hook, &body).await.map_err(Failure::Call)?;
         let mutating = self.kind == "admit";
@@ -259,19 +265,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// The objects of a write in the version that a webhook wants, where that is another one.
-fn versions(
-    write: &Write<'_>,
-    matched: &Resource,
-) -> Result<(Option<Object>, Option<Object>), ApiError> {
-    let whole = write.subresource.is_empty() || write.subresource == "status";
-    let turn = |object: Option<&Object>| match object {
-        Some(object) if whole => converted(object, write.resource, matched),
-        _ => Ok(None),
-    };
-    Ok((turn(write.object.as_ref())?, turn(write.old)?))
 }
 
 /// What the client is told of a webhook that could not be asked.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use api::clock::Rng;
 use api::{ApiError, Object, Resource, Value as Json, kinds};
 use futures_util::future::BoxFuture;
 use store::Store;
 
 use super::super::lookup::Lookup;
-use super::super::matching::converted;
-use super::{Failure, Hook, Shared, call_failed};
+use super::super::versions::{converted, is_whole};
+use super::{Caller, Failure, Hook, Shared, call_failed};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
 
@@ -20,15 +19,15 @@ pub struct MutatingAdmissionWebhook(Shared);
 
 impl MutatingAdmissionWebhook {
     /// Configurations live in `store`.
-    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, rng: &Rng) -> Self {
-        Self(Shared::new(store, "mutatingwebhookconfigurations", "admit", look, authz, rng))
+    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, caller: &Arc<Caller>) -> Self {
+        Self(Shared::new(store, "mutatingwebhookconfigurations", "admit", look, authz, caller))
     }
 
     async fn run(&self, write: &mut Write<'_>) -> Result<(), ApiError> {
         let hooks = self.0.hooks();
         write.again.begin(NAME, write.object.as_ref());
         for (_, hook) in &hooks.list {
-            let Some(matched) = self.0.applies(hook, write)? else { continue };
+            let Some(matched) = self.0.applies(hook, write).await? else { continue };
             if !write.again.may_call(NAME, &hook.key) {
                 continue;
             }
@@ -40,7 +39,7 @@ impl MutatingAdmissionWebhook {
             };
             write.warnings.extend(answer.warnings);
             let changed = match &answer.patch {
-                Some(patch) => apply(hook, write, &matched, patch)?,
+                Some(patch) => self.apply(hook, write, &matched, patch).await?,
                 None => false,
             };
             if changed {
@@ -53,38 +52,47 @@ impl MutatingAdmissionWebhook {
         write.again.end(NAME, write.object.as_ref());
         Ok(())
     }
-}
 
-/// Applies a webhook's patch; whether it changed anything.
-fn apply(
-    hook: &Hook,
-    write: &mut Write<'_>,
-    matched: &Resource,
-    patch: &Json,
-) -> Result<bool, ApiError> {
-    let Some(object) = &write.object else {
-        return Err(ApiError::internal(format!(
-            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
-            hook.name
-        )));
-    };
-    let whole = write.subresource.is_empty() || write.subresource == "status";
-    let turned = if whole { converted(object, write.resource, matched)? } else { None };
-    let patched = api::patch::json_patch(turned.as_ref().unwrap_or(object), patch)
-        .map_err(ApiError::internal)?;
-    let patched = Object::from_value(patched)
-        .ok_or_else(|| ApiError::internal("the patched object is no object"))?;
-    let back = if whole { converted(&patched, matched, write.resource)? } else { None };
-    let mut patched = back.unwrap_or(patched);
-    if let Some(kind) = kinds::of_object(patched.api_version(), patched.kind()) {
-        if let Some(ty) = kind.schema() {
-            patched = api::codec::conform::decode(patched, ty).map_err(ApiError::internal)?.object;
+    /// Applies a webhook's patch; whether it changed anything.
+    async fn apply(
+        &self,
+        hook: &Hook,
+        write: &mut Write<'_>,
+        matched: &Resource,
+        patch: &Json,
+    ) -> Result<bool, ApiError> {
+        let Some(object) = &write.object else {
+            return Err(ApiError::internal(format!(
+                "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+                hook.name
+            )));
+        };
+        let Shared { look, caller, .. } = &self.0;
+        let whole = is_whole(write);
+        let turned = match whole {
+            true => converted(look, caller, object, write.resource, matched).await?,
+            false => None,
+        };
+        let patched = api::patch::json_patch(turned.as_ref().unwrap_or(object), patch)
+            .map_err(ApiError::internal)?;
+        let patched = Object::from_value(patched)
+            .ok_or_else(|| ApiError::internal("the patched object is no object"))?;
+        let back = match whole {
+            true => converted(look, caller, &patched, matched, write.resource).await?,
+            false => None,
+        };
+        let mut patched = back.unwrap_or(patched);
+        if let Some(kind) = kinds::of_object(patched.api_version(), patched.kind()) {
+            if let Some(ty) = kind.schema() {
+                patched =
+                    api::codec::conform::decode(patched, ty).map_err(ApiError::internal)?.object;
+            }
+            api::default::apply(kind, &mut patched);
         }
-        api::default::apply(kind, &mut patched);
+        let changed = *object != patched;
+        write.object = Some(patched);
+        Ok(changed)
     }
-    let changed = *object != patched;
-    write.object = Some(patched);
-    Ok(changed)
 }
 
 impl Admission for MutatingAdmissionWebhook {

@@ -80,8 +80,8 @@ async fn serve(answer: impl Fn(&Json) -> Option<Json> + Send + Sync + 'static) -
                             return std::future::pending().await;
                         };
                         response["uid"] = review["request"]["uid"].clone();
-                        let reply = json!({"apiVersion": "admission.k8s.io/v1",
-                            "kind": "AdmissionReview", "response": response});
+                        let reply = json!({"apiVersion": review["apiVersion"],
+                            "kind": review["kind"], "response": response});
                         let body = Full::new(Bytes::from(reply.to_string()));
                         Ok::<_, std::convert::Infallible>(http::Response::new(body))
                     }
@@ -267,4 +267,68 @@ async fn services_lead_to_their_endpoints() {
         .await;
     write(&w, false).await.expect("admitted");
     assert_eq!(hook.seen.lock()[0].0, "/p?timeout=5s");
+}
+
+/// Converts between versions that call one field differently.
+fn renamed(review: &Json) -> Json {
+    let wanted = &review["request"]["desiredAPIVersion"];
+    let (from, to) = if wanted == "example.com/v1" { ("size", "width") } else { ("width", "size") };
+    let one = |object: &Json| {
+        let mut object = object.clone();
+        object["apiVersion"] = wanted.clone();
+        object["spec"] = json!({to: object["spec"][from]});
+        object
+    };
+    let objects = review["request"]["objects"].as_array().expect("objects");
+    let objects: Vec<Json> = objects.iter().map(one).collect();
+    json!({"result": {"status": "Success"}, "convertedObjects": objects})
+}
+
+#[tokio::test]
+async fn custom_resources_are_converted_to_the_version_asked_for() {
+    let w = world().await;
+    let converter = serve(|review| Some(renamed(review))).await;
+    let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1"});
+    w.put(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "gadgets", "kind": "Gadget"},
+            "versions": [version("v1"), version("v2")],
+            "conversion": {"strategy": "Webhook", "webhook": {
+                "conversionReviewVersions": ["v1"], "clientConfig": converter.client()}}}}))
+        .await;
+    let rules = json!([{"apiGroups": ["example.com"], "apiVersions": ["v1"],
+        "operations": ["*"], "resources": ["gadgets"]}]);
+    let wider = json!([{"op": "replace", "path": "/spec/width", "value": 5}]);
+    let hook = serve(move |_| Some(patch(wider.clone()))).await;
+    let on_width = json!([{"name": "w", "expression": "object.spec.width == 3"}]);
+    let more = json!({"rules": rules, "matchConditions": on_width});
+    configure(&w, "Mutating", "m", hook.client(), more).await;
+    let policy = json!({"validations": [{"expression": "object.spec.width < 5"}],
+        "matchConstraints": {"resourceRules": rules}});
+    let of = |kind: &str, spec: Json| {
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": {"name": "p"}, "spec": spec})
+    };
+    let gadgets = api::Resource::namespaced("example.com", "v2", "gadgets", "Gadget");
+    let write = async || {
+        let gadget = object(json!({"apiVersion": "example.com/v2", "kind": "Gadget",
+            "metadata": {"name": "g", "namespace": "a"}, "spec": {"size": 3}}));
+        let user = UserInfo::new("alice", &["dev"]);
+        w.run_as((&gadgets, ""), &user, gadget, None, false).await
+    };
+    // Shown in the one version, changed there, written in the other.
+    let (made, _) = write().await.expect("admitted");
+    assert_eq!(made.at("spec"), Some(&json!({"size": 5})));
+    assert_eq!(made.api_version(), "example.com/v2");
+    let seen = hook.seen.lock()[0].1["request"].clone();
+    assert_eq!(seen["object"]["spec"], json!({"width": 3}));
+    assert_eq!(seen["kind"]["version"], "v1");
+    assert_eq!(seen["requestKind"]["version"], "v2");
+
+    w.put(of("ValidatingAdmissionPolicy", policy)).await;
+    let binding = json!({"policyName": "p", "validationActions": ["Deny"]});
+    w.put(of("ValidatingAdmissionPolicyBinding", binding)).await;
+    let refused = write().await.expect_err("too wide");
+    assert!(refused.message.contains("failed expression: object.spec.width < 5"), "{refused}");
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use api::clock::Rng;
 use api::{ApiError, Resource};
 use futures_util::future::{BoxFuture, join_all};
 use store::Store;
 
 use super::super::lookup::Lookup;
-use super::{Failure, Shared, call_failed};
+use super::{Caller, Failure, Shared, call_failed};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
 
@@ -17,16 +16,16 @@ pub struct ValidatingAdmissionWebhook(Shared);
 
 impl ValidatingAdmissionWebhook {
     /// Configurations live in `store`.
-    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, rng: &Rng) -> Self {
+    pub fn new(store: &Store, look: &Lookup, authz: &Arc<Authz>, caller: &Arc<Caller>) -> Self {
         let plural = "validatingwebhookconfigurations";
-        Self(Shared::new(store, plural, "validating", look, authz, rng))
+        Self(Shared::new(store, plural, "validating", look, authz, caller))
     }
 
     async fn run(&self, write: &Write<'_>) -> Result<(), ApiError> {
         let hooks = self.0.hooks();
         let mut relevant = Vec::new();
         for (_, hook) in &hooks.list {
-            if let Some(matched) = self.0.applies(hook, write)? {
+            if let Some(matched) = self.0.applies(hook, write).await? {
                 relevant.push((hook, matched));
             }
         }
