@@ -108,6 +108,18 @@ impl Body {
         Self::stream(stream)
     }
 
+    /// The same body, which says at its end, or when nobody wants the rest, how many bytes it was.
+    #[must_use]
+    pub fn ended(self, say: impl FnOnce(u64) + Send + 'static) -> Self {
+        match self.0 {
+            Inner::Full(bytes) => {
+                say(bytes.len() as u64);
+                Self(Inner::Full(bytes))
+            }
+            Inner::Stream(stream) => Self::stream(Counted { stream, sent: 0, say: Some(say) }),
+        }
+    }
+
     /// The whole body.
     pub async fn bytes(self) -> Result<Bytes, Error> {
         let mut stream = match self.0 {
@@ -120,6 +132,35 @@ impl Body {
             all.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&chunk);
         }
         Ok(all.map_or(first, BytesMut::freeze))
+    }
+}
+
+/// A stream whose bytes are counted.
+struct Counted<F: FnOnce(u64)> {
+    stream: BoxStream<'static, Result<Bytes, Error>>,
+    sent: u64,
+    say: Option<F>,
+}
+
+impl<F: FnOnce(u64)> Unpin for Counted<F> {}
+
+impl<F: FnOnce(u64)> Stream for Counted<F> {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.stream.poll_next_unpin(cx));
+        if let Some(Ok(bytes)) = &next {
+            self.sent += bytes.len() as u64;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl<F: FnOnce(u64)> Drop for Counted<F> {
+    fn drop(&mut self) {
+        if let Some(say) = self.say.take() {
+            say(self.sent);
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use api::{ApiError, Reason};
 
-use crate::edge::respond::Reply;
 use crate::query::Params;
 use crate::request::RequestInfo;
 
@@ -45,20 +44,20 @@ pub fn of(info: &RequestInfo, query: &str) -> Result<Option<Duration>, ApiError>
 }
 
 /// Waits for an answer. `writes`: the work goes on when nobody waits for it any more.
-pub async fn within(
+pub async fn within<T: Send + 'static>(
     patience: Duration,
     writes: bool,
-    work: impl Future<Output = Result<Reply, ApiError>> + Send + 'static,
-) -> Result<Reply, ApiError> {
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, ApiError> {
     let late = || {
         let why = "request did not complete within requested timeout - context deadline exceeded";
         ApiError::new(Reason::Timeout, format!("Timeout: {why}"))
     };
     if !writes {
-        return tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late()));
+        return tokio::time::timeout(patience, work).await.map_err(|_| late());
     }
     match tokio::time::timeout(patience, tokio::spawn(work)).await {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(ApiError::internal(error)),
         Err(_) => Err(late()),
     }
@@ -141,7 +140,6 @@ mod tests {
         let work = async move {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let _ = sender.send(());
-            Err(ApiError::bad_request("nobody hears this"))
         };
         let error = within(Duration::from_secs(5), true, work).await.expect_err("late");
         assert_eq!(error.code, 504);

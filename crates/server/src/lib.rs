@@ -19,6 +19,7 @@ pub mod endpoints;
 pub mod flow;
 pub mod gate;
 pub mod guards;
+pub mod metrics;
 pub mod pki;
 pub mod proxy;
 pub mod query;

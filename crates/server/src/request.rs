@@ -9,6 +9,8 @@ use http::Method;
 pub struct RequestInfo {
     /// Whether the path names a resource (`/api/v1/pods`, `/apis/apps/v1/…`).
     pub is_resource: bool,
+    /// Whether the path ends where its resource should stand.
+    pub is_unreadable: bool,
     /// The path.
     pub path: String,
     /// `get`, `list`, `watch`, `create`, …; the method in lower case for other paths.
@@ -68,6 +70,7 @@ impl RequestInfo {
         if special {
             if parts.len() < 2 {
                 info.is_resource = false;
+                info.is_unreadable = true;
                 return info;
             }
             info.verb = if parts.remove(0) == "proxy" { "proxy" } else { "watch" };

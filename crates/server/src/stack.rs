@@ -4,11 +4,12 @@
 //! Not here: any of the stages themselves.
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use api::{ApiError, Reason};
 use http::request::Parts;
-use prometheus::{HistogramVec, IntCounterVec, register_histogram_vec, register_int_counter_vec};
+use http::{HeaderName, HeaderValue, StatusCode};
 use rustls::pki_types::CertificateDer;
 
 use crate::aggregate;
@@ -18,27 +19,11 @@ use crate::edge::respond::{self, Reply};
 use crate::edge::{accept, gzip};
 use crate::endpoints;
 use crate::gate::{Attributes, Decision, UserInfo};
+use crate::metrics;
 use crate::query::Params;
 use crate::registry;
 use crate::request::RequestInfo;
 use crate::server::{Request, RequestBody, Server, accept_of};
-
-static REQUESTS: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
-    register_int_counter_vec!(
-        "apiserver_request_total",
-        "Counter of apiserver requests broken out for each verb, group, version, resource and HTTP response code.",
-        &["verb", "group", "version", "resource", "subresource", "code"]
-    )
-    .ok()
-});
-static DURATION: LazyLock<Option<HistogramVec>> = LazyLock::new(|| {
-    register_histogram_vec!(
-        "apiserver_request_duration_seconds",
-        "Response latency distribution in seconds for each verb, group, version and resource.",
-        &["verb", "group", "version", "resource"]
-    )
-    .ok()
-});
 
 /// Where a request comes from.
 #[derive(Clone)]
@@ -49,34 +34,50 @@ pub enum Origin {
     Process(Arc<UserInfo>),
 }
 
+/// Under which a request and its answer are found in logs; a client may choose it.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Longer ones are cut, as upstream does.
+const AUDIT_ID_LENGTH: usize = 64;
+
 /// Serves one request.
 pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: RequestBody) -> Reply {
+    let chosen = parts.headers.get(AUDIT_ID).filter(|id| !id.is_empty());
+    let id = match chosen.map(HeaderValue::as_bytes) {
+        Some(id) => HeaderValue::from_bytes(&id[..id.len().min(AUDIT_ID_LENGTH)]),
+        None => HeaderValue::from_str(&server.rng.uuid()),
+    };
+    let mut reply = answer(server, origin, parts, body).await;
+    if let Ok(id) = id {
+        reply.headers_mut().insert(AUDIT_ID, id);
+    }
+    reply
+}
+
+async fn answer(server: Arc<Server>, origin: Origin, parts: Parts, body: RequestBody) -> Reply {
     let started = tokio::time::Instant::now();
     let query = parts.uri.query().unwrap_or("");
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), query);
-    let labels = labels(&server, &info);
+    if info.is_unreadable {
+        return unreadable(&parts);
+    }
+    let labels = metrics::Labels::of(&server, &info, &parts);
     let media = accept::for_error(&accept_of(&parts));
     let gzip = gzip::wanted(&parts.headers) && matches!(info.verb, "list" | "get");
-    let reply = match deadline::of(&info, query) {
-        Ok(None) => guard(&server, &origin, parts, body, info, media).await,
-        Ok(Some(patience)) => {
-            let writes = !matches!(info.verb, "get" | "list" | "head");
-            let (server, origin) = (server.clone(), origin.clone());
-            let work = async move { guard(&server, &origin, parts, body, info, media).await };
-            deadline::within(patience, writes, work).await
-        }
+    let patience = deadline::of(&info, query);
+    let writes = !matches!(info.verb, "get" | "list" | "head");
+    let work = metrics::waiting(guard(server, origin, parts, body, info, media));
+    let outcome = match patience {
+        Ok(None) => Ok(work.await),
+        Ok(Some(patience)) => deadline::within(patience, writes, work).await,
         Err(error) => Err(error),
     };
-    let reply = reply.unwrap_or_else(|error| respond::error(&error, media));
-    let [verb, group, version, resource, subresource] = &labels;
-    if let Some(counter) = &*REQUESTS {
-        let code = reply.status().as_u16().to_string();
-        counter.with_label_values(&[verb, group, version, resource, subresource, &code]).inc();
-    }
-    if let (Some(histogram), false) = (&*DURATION, verb == "watch") {
-        histogram
-            .with_label_values(&[verb, group, version, resource])
-            .observe(started.elapsed().as_secs_f64());
+    let (reply, waited) = outcome.unwrap_or_else(|error| (Err(error), Duration::ZERO));
+    let mut reply = reply.unwrap_or_else(|error| respond::error(&error, media));
+    let sized = labels.answered(reply.status().as_u16(), started.elapsed(), waited);
+    if let Some(sized) = sized {
+        reply = reply.map(|body| body.ended(sized));
+    } else if let Some(running) = labels.running() {
+        reply = reply.map(|body| body.ended(move |_| drop(running)));
     }
     if gzip {
         let size = reply.extensions().get::<registry::list::Size>().map_or(0, |s| s.0);
@@ -85,30 +86,25 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
     reply
 }
 
-/// Labels of the request's metrics. What names no served resource has none: clients must not be able
-/// to make new series at will.
-fn labels(server: &Server, info: &RequestInfo) -> [String; 5] {
-    let (group, version, plural) = (&info.group, &info.version, &info.resource);
-    let kind = server
-        .served
-        .find(group, version, plural)
-        .or_else(|| server.customs.find(group, version, plural).map(|c| c.kind()));
-    let Some(kind) = kind.filter(|_| info.is_resource) else {
-        return [info.verb.to_owned(), String::new(), String::new(), String::new(), String::new()];
-    };
-    let sub = kind.subresource(&info.subresource).map_or("", |s| s.name);
-    [info.verb, kind.group, kind.version, kind.plural, sub].map(str::to_owned)
+/// The answer to a path that ends where its resource should stand; given before anything else, and as
+/// plain text.
+fn unreadable(parts: &Parts) -> Reply {
+    let (path, uri) = (parts.uri.path(), parts.uri.to_string());
+    let why = format!("unable to determine kind and namespace from url, {path}");
+    let said = format!("Internal Server Error: {uri:?}: failed to create RequestInfo: {why}\n");
+    respond::text(StatusCode::INTERNAL_SERVER_ERROR, said)
 }
 
 async fn guard(
-    server: &Arc<Server>,
-    origin: &Origin,
+    server: Arc<Server>,
+    origin: Origin,
     parts: Parts,
     body: RequestBody,
     info: RequestInfo,
     media: accept::Media,
 ) -> Result<Reply, ApiError> {
-    let user = authenticate(server, origin, &parts)?;
+    let server = &server;
+    let user = authenticate(server, &origin, &parts)?;
     let guards = &server.guards;
     let other = guards.impersonation.user(
         &parts.headers,
@@ -116,10 +112,13 @@ async fn guard(
         &*guards.authorizer,
     )?;
     let user = other.unwrap_or(user);
+    let asked = tokio::time::Instant::now();
     let mut admitted = match server.flow.admit(&user, &info).await {
         Ok(admitted) => admitted,
         Err(refused) => return Ok(refused.reply()),
     };
+    metrics::waited(asked.elapsed());
+    let _in_flight = metrics::in_flight(&info);
     let marks = admitted.marks.take();
     let reply = match check(server, &attributes(&user, &info)) {
         Ok(()) => {
@@ -140,7 +139,11 @@ fn authenticate(server: &Server, origin: &Origin, parts: &Parts) -> Result<UserI
         Origin::Process(user) => return Ok(UserInfo::clone(user)),
         Origin::Wire(peer) => peer,
     };
-    match server.guards.authenticator.authenticate(parts, peer) {
+    let found = server.guards.authenticator.authenticate(parts, peer);
+    if !matches!(found, Ok(None)) {
+        metrics::authenticated(found.as_ref().ok().and_then(|u| Some(u.as_ref()?.name.as_str())));
+    }
+    match found {
         Ok(Some(user)) => Ok(user),
         Ok(None) => Ok(UserInfo::anonymous()),
         Err(error) => {
@@ -170,7 +173,11 @@ fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'a> {
 
 /// The answer of the authorizer as an error where it does not allow.
 pub fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-    match server.guards.authorizer.authorize(attributes) {
+    let decision = server.guards.authorizer.authorize(attributes);
+    let (allowed, denied) =
+        (matches!(decision, Decision::Allow(_)), matches!(decision, Decision::Deny(_)));
+    metrics::authorized(allowed, denied);
+    match decision {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(attributes, &reason)),
     }
@@ -180,6 +187,10 @@ pub fn check(server: &Server, attributes: &Attributes<'_>) -> Result<(), ApiErro
 async fn route(server: &Arc<Server>, request: Request) -> Result<Reply, ApiError> {
     if let Some((remote, available)) = server.aggregator.find(&request.info.path) {
         return aggregate::serve(server, request, &remote, available).await;
+    }
+    if request.info.verb == "proxy" {
+        // Authorized as ever, but the paths that start with it have been gone since 1.10.
+        return Err(respond::no_resource());
     }
     if request.info.is_resource {
         return registry::serve(server, request).await;

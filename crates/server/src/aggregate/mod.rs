@@ -201,6 +201,11 @@ impl Aggregator {
         self.table.load().remotes.values().cloned().collect()
     }
 
+    /// By the name of its registration, whether each of the other servers is available.
+    pub fn availability(&self) -> Vec<(String, bool)> {
+        self.remotes().into_iter().map(|e| (e.remote.name.clone(), e.available)).collect()
+    }
+
     /// Takes over registrations as they are now; all where no names are given. Servers whose
     /// registration did not change keep what is known of them.
     fn read<'a>(&self, server: &Server, names: Option<impl Iterator<Item = &'a str>>) {

@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::stall::Stall;
 use crate::config::StartError;
+use crate::metrics;
 use crate::server::{RequestBody, Server};
 use crate::stack::{self, Origin};
 
@@ -89,10 +90,12 @@ async fn connection(
     let tls = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
+            metrics::handshake_failed();
             tracing::debug!(%peer, %error, "TLS handshake failed");
             return;
         }
         Err(_) => {
+            metrics::handshake_failed();
             tracing::debug!(%peer, "TLS handshake timed out");
             return;
         }

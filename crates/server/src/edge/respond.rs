@@ -11,6 +11,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::accept::Media;
 use crate::codec;
 
+/// Clients are to believe the content type.
+pub const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// A response of this server.
 pub type Reply = Response<Body>;
 
@@ -36,7 +39,9 @@ pub fn text(status: StatusCode, body: impl Into<String>) -> Reply {
 
 /// What a path gets that nothing is served under.
 pub fn not_found() -> Reply {
-    text(StatusCode::NOT_FOUND, "404 page not found\n")
+    let mut reply = text(StatusCode::NOT_FOUND, "404 page not found\n");
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    reply
 }
 
 /// A JSON value in any encoding; a value without a protobuf form stays JSON.
@@ -56,8 +61,7 @@ pub fn error(error: &ApiError, media: Media) -> Reply {
         reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if matches!(error.reason, Reason::Forbidden) {
-        let nosniff = HeaderValue::from_static("nosniff");
-        reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     }
     warn(&mut reply, &error.warnings);
     reply

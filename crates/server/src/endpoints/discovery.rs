@@ -67,7 +67,7 @@ fn groups(server: &Server, wanted: Wanted<'_>) -> Vec<Group> {
 
 /// Serves a discovery document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let (name, version) = match parts.as_slice() {
         ["api"] | ["apis"] => return Some(root(request, parts[0] == "api", server)),
         ["api", version] => ("", Some(*version)),
@@ -88,7 +88,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
 
 /// Whether a path has a discovery document.
 pub fn knows(server: &Server, path: &str) -> bool {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     match parts.as_slice() {
         ["api"] | ["apis"] => true,
         ["api", version] => server.served.versions("").contains(version),

@@ -3,9 +3,14 @@
 //! Not here: what makes the parts healthy.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, Opts};
 
 use crate::edge::respond::{self, Reply};
 use crate::server::{Request, Server};
@@ -40,8 +45,9 @@ const READY: [bool; 3] = [false, false, true];
 const CHECKS: &[(&str, Check, [bool; 3])] = &[
     ("ping", ping, ALL),
     ("log", ping, ALL),
-    ("etcd", store, ALIVE),
+    ("etcd", store, READY),
     ("loopback-serving-certificate", ping, ALIVE),
+    ("etcd", store, ALIVE),
     ("informer-sync", ping, READY),
     ("poststarthook/start-apiserver-admission-initializer", bootstrap, ALL),
     ("poststarthook/generic-apiserver-start-informers", bootstrap, ALL),
@@ -89,6 +95,35 @@ pub fn paths() -> impl Iterator<Item = String> {
     })
 }
 
+/// What each check says now, by endpoint and name.
+pub fn results(server: &Server) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    CHECKS.iter().flat_map(move |(name, check, of)| {
+        let passes = check(server).is_ok();
+        let endpoints = ENDPOINTS.into_iter().zip(of).filter(|(_, counts)| **counts);
+        endpoints.map(move |(endpoint, _)| (endpoint, *name, passes))
+    })
+}
+
+/// How often checks were asked for and what they said; only for `/metrics/slis`.
+static COUNTED: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
+    let opts = Opts::new("kubernetes_healthchecks_total", "[STABLE] Checks by what they said.");
+    IntCounterVec::new(opts, &["name", "type", "status"]).ok()
+});
+
+/// The same, as metrics.
+pub fn counted() -> Vec<MetricFamily> {
+    COUNTED.as_ref().map_or_else(Vec::new, Collector::collect)
+}
+
+fn ask(server: &Server, name: &str, check: Check, endpoint: &str) -> Result<(), String> {
+    let outcome = check(server);
+    if let Some(counted) = &*COUNTED {
+        let status = if outcome.is_ok() { "success" } else { "error" };
+        counted.with_label_values(&[name, endpoint, status]).inc();
+    }
+    outcome
+}
+
 /// Serves a health endpoint; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let rest = path.strip_prefix('/')?;
@@ -97,7 +132,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let checks = CHECKS.iter().filter(|(_, _, of)| of[at]);
     if !name.is_empty() {
         let (_, check, _) = checks.into_iter().find(|(n, _, _)| *n == name)?;
-        return Some(match check(server) {
+        return Some(match ask(server, name, *check, endpoint) {
             Ok(()) => respond::text(StatusCode::OK, "ok"),
             Err(why) => respond::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -113,7 +148,7 @@ pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
             report.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match check(server) {
+        match ask(server, name, *check, endpoint) {
             Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
             Err(_) => {
                 report.push_str(&format!("[-]{name} failed: reason withheld\n"));

@@ -11,11 +11,11 @@ pub mod served;
 use std::sync::Arc;
 
 use http::StatusCode;
-use prometheus::Encoder;
 use serde_json::{Value, json};
 
 use crate::edge::Media;
 use crate::edge::respond::{self, Reply};
+use crate::metrics::scrape;
 use crate::server::{Request, Server};
 
 /// Serves a GET; `None` where nothing is served.
@@ -29,7 +29,8 @@ pub fn serve(server: &Arc<Server>, request: &Request) -> Option<Reply> {
             let pretty = format!("{:#}", version());
             Some(respond::bytes(StatusCode::OK, "application/json", pretty))
         }
-        "/metrics" | "/metrics/slis" => Some(metrics()),
+        "/metrics" => Some(scrape::all(server)),
+        "/metrics/slis" => Some(scrape::slis(server)),
         "/statusz" => Some(respond::text(StatusCode::OK, status(server))),
         "/flagz" => Some(respond::text(StatusCode::OK, flags(server))),
         "/.well-known/openid-configuration" => Some(json(&server.guards.tokens.discovery())),
@@ -65,15 +66,6 @@ pub fn version() -> Value {
         "compiler": "rustc",
         "platform": concat!("linux/", "amd64"),
     })
-}
-
-fn metrics() -> Reply {
-    let mut out = Vec::new();
-    let encoder = prometheus::TextEncoder::new();
-    match encoder.encode(&prometheus::gather(), &mut out) {
-        Ok(()) => respond::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out),
-        Err(error) => respond::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
 }
 
 /// `/statusz`, for people.

@@ -19,6 +19,7 @@ use crate::edge::respond::{self, Reply};
 use crate::server::{Request, Server};
 
 const JSON: &str = "application/json";
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The protobuf form of version 2; clients ask for it by either name.
 const PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -26,12 +27,18 @@ const PROTO_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pro
 /// Serves an OpenAPI document; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     match path {
-        "/openapi/v2" => Some(version_2(server, request)),
         // A slash at the end is another path here.
+        "/openapi/v2" if request.info.path.ends_with('/') => None,
+        "/openapi/v2" => Some(version_2(server, request)),
         "/openapi/v3" if request.info.path.ends_with('/') => Some(empty(StatusCode::NOT_FOUND)),
         "/openapi/v3" => {
             let index = index(server);
-            Some(tagged(request, &index.tag, || index.body))
+            let mut reply = tagged(request, &index.tag, || index.body);
+            if reply.status() == StatusCode::OK {
+                // Upstream does not say that it is JSON.
+                reply.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+            }
+            Some(reply)
         }
         _ => Some(document(server, request, path.strip_prefix("/openapi/v3/")?)),
     }

@@ -92,7 +92,7 @@ impl Refused {
         let mut reply = respond::text(StatusCode::TOO_MANY_REQUESTS, text);
         let headers = reply.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, respond::NOSNIFF);
         self.marks.put(&mut reply);
         reply
     }

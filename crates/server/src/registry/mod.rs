@@ -31,6 +31,7 @@ use http::Method;
 
 use crate::edge::accept;
 use crate::edge::respond::{self, Reply};
+use crate::metrics;
 use crate::server::{Request, Server, Target};
 use crate::subresource;
 
@@ -42,6 +43,8 @@ pub async fn serve(server: &Arc<Server>, request: Request) -> Result<Reply, ApiE
         None => target.kind.deprecation().filter(|_| target.kind.is_stored()),
     };
     let Some(warning) = warning else { return route(server, request, target).await };
+    let Kind { group, version, plural, .. } = target.kind;
+    metrics::deprecated(group, version, plural, &target.sub);
     // It goes with every answer, errors included, and comes before other warnings.
     let media = request.media;
     let mut reply =

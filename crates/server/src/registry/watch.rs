@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use client::Body;
 use client::stream::handshake::is_websocket;
 use http::StatusCode;
+use prometheus::IntCounter;
 use serde_json::json;
 use store::{Event, EventKind, Snapshot, Watcher};
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ use super::socket;
 use crate::custom::{Custom, convert};
 use crate::edge::respond::{self, Reply};
 use crate::edge::{Accept, Media, Shape, accept};
+use crate::metrics;
 use crate::query::ReadOptions;
 use crate::server::{Request, Server, Target};
 
@@ -55,6 +57,7 @@ pub async fn serve(
         Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => Media::Json.content_type(),
     };
+    let kind = target.kind;
     let view = View {
         server: server.clone(),
         target: target.clone(),
@@ -62,6 +65,7 @@ pub async fn serve(
         accept,
         include,
         headers_sent: false,
+        sent: metrics::watched(kind.group, kind.version, kind.plural),
     };
     let stream = match start(server, target, &options, view).await? {
         Started::Running(watch) => Body::stream(watch.into_stream()),
@@ -144,6 +148,8 @@ struct View {
     accept: Accept,
     include: Include,
     headers_sent: bool,
+    /// Counts events.
+    sent: Option<IntCounter>,
 }
 
 struct Watch {
@@ -232,17 +238,21 @@ impl Watch {
                 return None;
             };
             self.view.prepare(&chunk).await;
-            let mut out = BytesMut::new();
+            let (mut out, mut frames) = (BytesMut::new(), 0);
             for entry in &chunk {
                 if !self.view.selection.shows(&self.view.target, entry) {
                     continue;
                 }
                 match self.view.entry_frame(EventKind::Added, entry) {
-                    Ok(frame) => out.extend_from_slice(&frame),
+                    Ok(frame) => {
+                        frames += 1;
+                        out.extend_from_slice(&frame);
+                    }
                     Err(error) => tracing::error!(%error, "an object could not be encoded"),
                 }
             }
             if !out.is_empty() {
+                self.view.count(frames);
                 return Some(out.freeze());
             }
         }
@@ -287,6 +297,7 @@ impl View {
     fn frames(&mut self, events: &[Arc<Event>]) -> Option<Bytes> {
         let mut first: Option<Bytes> = None;
         let mut joined: Option<BytesMut> = None;
+        let mut frames = 0;
         for event in events {
             let frame = match self.event_frame(event) {
                 Ok(Some(frame)) => frame,
@@ -296,6 +307,7 @@ impl View {
                     continue;
                 }
             };
+            frames += 1;
             match (&mut joined, &first) {
                 (Some(out), _) => out.extend_from_slice(&frame),
                 (None, None) => first = Some(frame),
@@ -307,7 +319,14 @@ impl View {
                 }
             }
         }
+        self.count(frames);
         joined.map(BytesMut::freeze).or(first)
+    }
+
+    fn count(&self, frames: u64) {
+        if let Some(sent) = &self.sent {
+            sent.inc_by(frames);
+        }
     }
 
     fn event_frame(&mut self, event: &Event) -> Result<Option<Bytes>, ApiError> {

@@ -17,6 +17,7 @@ use super::{decode, form, raw};
 use crate::edge::accept;
 use crate::edge::respond::{self, Reply};
 use crate::gate::{Operation, Reinvocation, UserInfo, Write};
+use crate::metrics;
 use crate::query::WriteOptions;
 use crate::server::{Request, RequestBody, Server, Target};
 
@@ -211,11 +212,13 @@ impl Context<'_> {
             noted: Mutex::default(),
             again: Reinvocation::default(),
         };
+        let began = tokio::time::Instant::now();
         let mut outcome = admit(&plugins, &mut write).await;
         if outcome.is_ok() && std::mem::take(&mut write.again.wanted) {
             write.again.second = true;
             outcome = admit(&plugins, &mut write).await;
         }
+        metrics::admission("admit", operation.as_str(), outcome.is_err(), began.elapsed());
         let Write { object: changed, warnings, again, .. } = write;
         self.warnings.extend(warnings);
         outcome?;
@@ -259,6 +262,7 @@ impl Context<'_> {
             noted: Mutex::default(),
             again: Reinvocation::default(),
         };
+        let began = tokio::time::Instant::now();
         let mut outcome = Ok(());
         for plugin in plugins {
             outcome = plugin.validate(&write).await;
@@ -267,6 +271,7 @@ impl Context<'_> {
             }
             self.warnings.extend(plugin.warnings(&write));
         }
+        metrics::admission("validate", operation.as_str(), outcome.is_err(), began.elapsed());
         self.warnings.append(write.noted.get_mut());
         if let (Some(object), Some(lent)) = (object, write.object.take()) {
             *object = lent;

@@ -11,6 +11,7 @@ use super::super::versions::{converted, is_whole};
 use super::{Caller, Failure, Hook, Shared, call_failed};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
+use crate::metrics::waited;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 
@@ -31,7 +32,10 @@ impl MutatingAdmissionWebhook {
             if !write.again.may_call(NAME, &hook.key) {
                 continue;
             }
-            let answer = match self.0.ask(hook, write, &matched).await {
+            let began = tokio::time::Instant::now();
+            let answer = self.0.ask(hook, write, &matched).await;
+            waited(began.elapsed());
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(Failure::Call(_)) if hook.ignores_failure => continue,
                 Err(Failure::Call(why)) => return Err(call_failed(hook, &why)),

@@ -10,6 +10,7 @@ use super::super::lookup::Lookup;
 use super::{Caller, Failure, Shared, call_failed};
 use crate::authz::Authz;
 use crate::gate::{Admission, Operation, Write};
+use crate::metrics::waited;
 
 /// The plugin.
 pub struct ValidatingAdmissionWebhook(Shared);
@@ -30,7 +31,9 @@ impl ValidatingAdmissionWebhook {
             }
         }
         let asked = relevant.iter().map(|(hook, matched)| self.0.ask(hook, write, matched));
+        let began = tokio::time::Instant::now();
         let answers = join_all(asked).await;
+        waited(began.elapsed());
         for ((hook, _), answer) in relevant.iter().zip(answers) {
             match answer {
                 Ok(answer) => write.noted.lock().extend(answer.warnings),
