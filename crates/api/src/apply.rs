@@ -304,7 +304,7 @@ pub fn apply(
         return Err(ApplyError::Malformed("metadata.managedFields must be nil".into()));
     }
     let value = Value::Object(config.0.clone());
-    typed::check(writer.schema, &value, "").map_err(|fault| {
+    typed::check(writer.schema, &value).map_err(|fault| {
         let (group, version) =
             writer.api_version.split_once('/').unwrap_or(("", writer.api_version));
         ApplyError::Unfit(format!(
@@ -351,7 +351,7 @@ pub fn apply(
 /// is owned whole cannot be given in part.
 pub fn merge_config(schema: Schema<'_>, live: &Object, config: &Object) -> Result<Object, String> {
     let value = Value::Object(config.0.clone());
-    typed::check(schema, &value, "")
+    typed::check(schema, &value)
         .map_err(|fault| format!("failed to convert patch object to typed object: {fault}"))?;
     let atomics = typed::atomics(schema, &value);
     if !atomics.is_empty() {

@@ -76,6 +76,14 @@ pub fn convert(object: Object, from: &Kind, to: &Kind) -> Result<Object, Convert
     }
 }
 
+/// What an older version says in annotations, and leaves out, as it comes back from the newer one.
+pub(crate) fn settle(kind: &Kind, object: &mut Object) {
+    if (kind.group, kind.version, kind.kind) == ("autoscaling", "v1", "HorizontalPodAutoscaler") {
+        hpa::to_v2(object);
+        hpa::to_v1(object);
+    }
+}
+
 /// Whether two versions of a resource differ in more than their names.
 pub fn reshapes(from: &Kind, to: &Kind) -> bool {
     match from.kind {

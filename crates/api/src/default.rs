@@ -96,6 +96,7 @@ pub fn apply(kind: &Kind, object: &mut Object) {
     if let Some(ty) = kind.schema() {
         message(&mut object.0, ty);
     }
+    crate::convert::settle(kind, object);
 }
 
 fn message(map: &mut Map<String, Value>, ty: &'static Type) {

@@ -177,6 +177,17 @@ impl<'a> Schema<'a> {
         })
     }
 
+    /// Whether it is known which fields, or entries, a map has.
+    pub(super) fn names_fields(self) -> bool {
+        match self {
+            Schema::Custom(schema) => {
+                ["properties", "additionalProperties"].iter().any(|key| schema.get(key).is_some())
+            }
+            Schema::Deduced => false,
+            _ => true,
+        }
+    }
+
     /// The type of a field; `None` where the type does not have it.
     pub(super) fn child(self, name: &str) -> Option<Child<'a>> {
         let any = |schema| Some(Child { schema, declared: false });

@@ -477,41 +477,40 @@ fn find_atomics(schema: Schema<'_>, value: &Value, path: &str, out: &mut Vec<Str
 
 /// Faults of an applied configuration: fields that the schema does not have, items with the same
 /// keys, values of another form.
-pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(), String> {
-    let fault = |what: String| Err(format!("{path}: {what}"));
+pub(super) fn check(schema: Schema<'_>, value: &Value) -> Result<(), String> {
+    let mut faults = Vec::new();
+    check_at(schema, value, "", &mut faults);
+    match faults.as_slice() {
+        [] => Ok(()),
+        [one] => Err(one.clone()),
+        many => Err(format!("errors:\n  {}", many.join("\n  "))),
+    }
+}
+
+fn check_at(schema: Schema<'_>, value: &Value, path: &str, faults: &mut Vec<String>) {
+    let mut fault = |what: String| faults.push(format!("{path}: {what}"));
     if value.is_null() {
-        return Ok(());
+        return;
     }
     if let Some(why) = schema.form().and_then(|form| misfit(form, value)) {
         return fault(why);
     }
     match schema.shape() {
-        shape @ (Shape::Leaf | Shape::Deduced) => match (schema, value) {
-            (Schema::Field(_) | Schema::Type(_) | Schema::Item(_), Value::Object(map))
-                if !matches!(schema, Schema::Item(_)) || schema.form() == Some(Form::Map) =>
-            {
-                for (name, value) in map {
-                    check_field(schema, name, value, path)?;
-                }
-                Ok(())
+        shape @ (Shape::Leaf | Shape::Deduced) => match value {
+            Value::Object(map) if schema.form() == Some(Form::Map) && schema.names_fields() => {
+                check_fields(schema, map, path, faults);
             }
-            (_, Value::Array(list)) if matches!(shape, Shape::Leaf) && schema.form().is_some() => {
+            Value::Array(list) if matches!(shape, Shape::Leaf) && schema.form().is_some() => {
                 for (at, item) in list.iter().enumerate() {
-                    check(schema.item(), item, &format!("{path}[{at}]"))?;
+                    check_at(schema.item(), item, &format!("{path}[{at}]"), faults);
                 }
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         },
-        Shape::Map => {
-            let Value::Object(map) = value else {
-                return fault(format!("expected map, got &{{{}}}", golang::plain(value)));
-            };
-            for (name, value) in map {
-                check_field(schema, name, value, path)?;
-            }
-            Ok(())
-        }
+        Shape::Map => match value {
+            Value::Object(map) => check_fields(schema, map, path, faults),
+            _ => fault(format!("expected map, got &{{{}}}", golang::plain(value))),
+        },
         shape @ (Shape::Set | Shape::Keyed(_)) => {
             let Value::Array(list) = value else {
                 return fault(format!("expected list, got &{{{}}}", golang::plain(value)));
@@ -521,24 +520,35 @@ pub(super) fn check(schema: Schema<'_>, value: &Value, path: &str) -> Result<(),
             for (i, item) in list.iter().enumerate() {
                 let element = match element(schema.item(), keys, item) {
                     Ok(element) => element,
-                    Err(why) => return fault(format!("element {i}: {why}")),
+                    Err(why) => {
+                        faults.push(format!("{path}: element {i}: {why}"));
+                        continue;
+                    }
                 };
+                let name = print(&element);
                 if seen.contains(&element) {
-                    return fault(format!("duplicate entries for key {}", print(&element)));
+                    faults.push(format!("{path}: duplicate entries for key {name}"));
                 }
-                check(schema.item(), item, &format!("{path}{}", print(&element)))?;
+                check_at(schema.item(), item, &format!("{path}{name}"), faults);
                 seen.insert(element);
             }
-            Ok(())
         }
     }
 }
 
-fn check_field(schema: Schema<'_>, name: &str, value: &Value, path: &str) -> Result<(), String> {
-    let path = format!("{path}.{name}");
-    match schema.child(name) {
-        Some(child) => check(child.schema, value, &path),
-        None => Err(format!("{path}: field not declared in schema")),
+/// The fields of a map, up to one that the schema does not have.
+fn check_fields(
+    schema: Schema<'_>,
+    map: &Map<String, Value>,
+    path: &str,
+    faults: &mut Vec<String>,
+) {
+    for (name, value) in map {
+        let path = format!("{path}.{name}");
+        match schema.child(name) {
+            Some(child) => check_at(child.schema, value, &path, faults),
+            None => return faults.push(format!("{path}: field not declared in schema")),
+        }
     }
 }
 

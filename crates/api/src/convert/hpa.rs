@@ -11,6 +11,9 @@ const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 pub const ANNOTATIONS: [&str; 4] = [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR];
 
+/// The target of an object that names no metric, in percent.
+const DEFAULT_UTILIZATION: u32 = 80;
+
 /// Where a field of the v1 annotation is in a v2 metric: `(source, v1 name, v2 path, always there)`,
 /// in upstream's order. `{}` in a path is `target` of a spec, `current` of a status; `!` in a name is
 /// `target` or `current` likewise.
@@ -100,9 +103,11 @@ pub fn to_v2(object: &mut Object) {
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": target}}}));
     }
-    if !metrics.is_empty() {
-        object.map_mut("spec").insert("metrics".into(), metrics.into());
+    if metrics.is_empty() {
+        metrics.push(json!({"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": DEFAULT_UTILIZATION}}}));
     }
+    object.map_mut("spec").insert("metrics".into(), metrics.into());
     if let Some(behavior) = annotated(object, BEHAVIOR).and_then(|b| behavior_v2(&b)) {
         object.map_mut("spec").insert("behavior".into(), behavior);
     }

@@ -281,7 +281,8 @@ fn counterpart<'a>(schema: &Structural, old: &'a [Value], item: &Value) -> Optio
 }
 
 fn too_many(path: &str, length: i64, most: i64) -> Cause {
-    let message = format!("Too many: {length}: must have at most {most} items");
+    let items = if most == 1 { "item" } else { "items" };
+    let message = format!("Too many: {length}: must have at most {most} {items}");
     Cause::new(CauseReason::TooMany, if path.is_empty() { "<nil>" } else { path }, message)
 }
 
@@ -309,7 +310,13 @@ fn type_fault(schema: &Structural, value: &Value, path: &str) -> Option<Cause> {
         && !fits
         && found_format != format
     {
-        let shown = if found_format.is_empty() { found } else { found_format };
+        let numeric = matches!(schema.ty, Type::Integer | Type::Number);
+        let shown = match found_format {
+            // Upstream tells the format that the value has, and a truth value has none.
+            "" if numeric && value.is_boolean() => "",
+            "" => found,
+            format => format,
+        };
         return Some(wrong_type(path, format, shown));
     }
     if !(has("number") || has("integer") || format.is_empty())
@@ -422,7 +429,13 @@ fn number_faults(
         }
         let ratio = number / factor;
         let close = (ratio - ratio.round()).abs() <= 1e-9 * ratio.abs().max(1.0);
-        if factor <= 0.0 {
+        if value.is_i64() && factor.abs() < 1.0 {
+            // Whole numbers are held against whole factors.
+            let message = format!(
+                "Invalid value: 0: factor MultipleOf declared for {path} must be positive: 0"
+            );
+            faults.push(Cause::new(CauseReason::Invalid, path, message));
+        } else if factor <= 0.0 {
             faults.push(invalid(path, &factor.into(), "factor in multipleOf must be positive"));
         } else if !close {
             let what = format!("should be a multiple of {}", print_number(factor));
@@ -478,7 +491,7 @@ mod tests {
             [
                 "i: Invalid value: 0: i in body should be greater than or equal to 1",
                 "l[1]: Invalid value: \"integer\": l[1] in body must be of type string: \"integer\"",
-                "l: Too many: 2: must have at most 1 items",
+                "l: Too many: 2: must have at most 1 item",
                 "s: Too long: may not be more than 2 bytes",
                 "x: Invalid value: \"number\": x in body must be of type integer,string: \"number\"",
                 "a: Required value",

@@ -257,6 +257,9 @@ fn node_status(map: &mut Fields) {
 /// Defaults of pods that pods of templates get only when they are made.
 fn pod(map: &mut Fields) {
     let Some(spec) = child(map, "spec") else { return };
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
+        spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     for key in ["containers", "initContainers"] {
         for container in items(spec, key) {
             if let Some(resources) = child(container, "resources") {
@@ -264,6 +267,7 @@ fn pod(map: &mut Fields) {
             }
         }
     }
+    huge_page_limits(spec);
     pod_resources(spec);
     set(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
@@ -279,22 +283,83 @@ fn pod(map: &mut Fields) {
     }
 }
 
+type Amounts = std::collections::BTreeMap<String, Quantity>;
+
+/// What a pod's containers request or are limited to together. Init containers run one after the
+/// other before the others, but those that are restarted run beside whatever follows them.
+fn together(spec: &Fields, part: &str) -> Amounts {
+    let amounts = |container: &Value| -> Amounts {
+        let map = container.get("resources").and_then(|r| r.get(part)).and_then(Value::as_object);
+        map.into_iter()
+            .flatten()
+            .filter_map(|(name, value)| {
+                Some((name.clone(), Quantity::parse(value.as_str()?).ok()?))
+            })
+            .collect()
+    };
+    fn add(to: &mut Amounts, more: Amounts) {
+        for (name, quantity) in more {
+            *to.entry(name).or_insert(Quantity::ZERO) += quantity;
+        }
+    }
+    fn at_least(to: &mut Amounts, least: Amounts) {
+        for (name, quantity) in least {
+            let slot = to.entry(name).or_insert(Quantity::ZERO);
+            if *slot < quantity {
+                *slot = quantity;
+            }
+        }
+    }
+    let list = |key: &str| spec.get(key).and_then(Value::as_array).into_iter().flatten();
+    let mut sum = Amounts::new();
+    list("containers").for_each(|c| add(&mut sum, amounts(c)));
+    let (mut beside, mut most) = (Amounts::new(), Amounts::new());
+    for container in list("initContainers") {
+        let mut while_starting = amounts(container);
+        if container["restartPolicy"] == "Always" {
+            add(&mut sum, while_starting.clone());
+            add(&mut beside, while_starting);
+            while_starting = beside.clone();
+        } else {
+            add(&mut while_starting, beside.clone());
+        }
+        at_least(&mut most, while_starting);
+    }
+    at_least(&mut sum, most);
+    sum
+}
+
+/// A pod's own limits of huge pages, where it has any requests or limits: its containers' together.
+fn huge_page_limits(spec: &mut Fields) {
+    let resources = spec.get("resources").and_then(Value::as_object);
+    let part = |part: &str| resources.and_then(|r| r.get(part)).and_then(Value::as_object);
+    let (limits, requests) = (part("limits"), part("requests"));
+    if limits.is_none_or(Fields::is_empty) && requests.is_none_or(Fields::is_empty) {
+        return;
+    }
+    let wanted = together(spec, "limits")
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("hugepages-"))
+        .filter(|(name, _)| !requests.is_some_and(|r| r.contains_key(name)))
+        .collect::<Vec<_>>();
+    if wanted.is_empty() {
+        return;
+    }
+    let Some(resources) = child(spec, "resources") else { return };
+    let slot = resources.entry("limits").or_insert_with(|| Value::Object(Fields::new()));
+    let Value::Object(limits) = slot else { return };
+    for (name, quantity) in wanted {
+        set(limits, &name, quantity.to_string());
+    }
+}
+
 /// A pod's own requests, where it has limits: those of its containers, else its limits.
 fn pod_resources(spec: &mut Fields) {
     let limits = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object);
     let Some(limits) = limits.filter(|l| !l.is_empty()).cloned() else { return };
     let supported =
         |name: &str| name == "cpu" || name == "memory" || name.starts_with("hugepages-");
-    let mut wanted: std::collections::BTreeMap<String, Quantity> =
-        std::collections::BTreeMap::new();
-    for container in items(spec, "containers") {
-        let requests = container.get("resources").and_then(|r| r.get("requests"));
-        for (name, value) in requests.and_then(Value::as_object).into_iter().flatten() {
-            if let Some(q) = value.as_str().and_then(|t| Quantity::parse(t).ok()) {
-                *wanted.entry(name.clone()).or_insert(Quantity::ZERO) += q;
-            }
-        }
-    }
+    let wanted = together(spec, "requests");
     let Some(requests) = child(spec, "resources").and_then(|r| child(r, "requests")) else {
         return;
     };
@@ -312,9 +377,6 @@ fn pod_resources(spec: &mut Fields) {
 
 /// The old and the new name of the service account's field say the same.
 fn pod_spec(map: &mut Fields) {
-    if map.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
-        map.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
-    }
     let name = match text(map, "serviceAccountName") {
         "" => text(map, "serviceAccount"),
         name => name,

@@ -145,6 +145,8 @@ impl<'a> At<'a> {
         let mut text = self.up.map(At::path).unwrap_or_default();
         match self.part {
             Part::Root => {}
+            // As upstream prints a field without a name.
+            Part::Field("") => text.push_str("[]"),
             Part::Field(name) => {
                 if !text.is_empty() {
                     text.push('.');

@@ -67,16 +67,17 @@ pub(super) fn all(spec: &At<'_>, cx: &Context<'_>, f: &mut Faults) {
     }
 }
 
+/// In the order of the fields of a container.
 const NOT_EPHEMERAL: &[&str] = &[
-    "lifecycle",
-    "livenessProbe",
     "ports",
-    "readinessProbe",
-    "resizePolicy",
     "resources",
-    "startupProbe",
+    "resizePolicy",
     "restartPolicy",
     "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
 fn ephemeral(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::at::{At, Faults};
 use super::resources;
 use super::storage::driver_name;
-use super::{common, placement, policy, slices, volumes};
+use super::{common, placement, policy, shown, slices, volumes};
 use crate::names;
 
 /// The largest number of requests, constraints and configurations of a claim.
@@ -260,14 +260,20 @@ pub(super) fn claim_status(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
     let allocation = status.get("allocation");
     let results = allocation.get("devices.results");
     let allocated: BTreeSet<String> = results.items().map(|r| device_id(&r)).collect();
-    set(&status.get("devices"), usize::MAX, device_id, f, |device, f| {
+    let mut seen = BTreeSet::new();
+    let devices = status.get("devices");
+    devices.items().for_each(|device| {
         driver_name(&device.get("driver"), f);
         pool_name(&device.get("pool"), f);
-        device.get("device").need_check(f, names::dns_label);
+        device.get("device").check(f, names::dns_label);
         share_id(&device.get("shareID"), f);
-        let id = device_id(device);
+        let id = device_id(&device);
+        let shown = shown::line("SharedDeviceID", device.value);
         if !allocated.contains(&id) {
-            device.invalid_as(f, id, "must be an allocated device in the claim");
+            device.invalid_shown(f, &shown, "must be an allocated device in the claim");
+        }
+        if !seen.insert(id) {
+            device.duplicate_shown(f, &shown);
         }
         if device.get("conditions").len() > 8 {
             device.get("conditions").too_many(f, 8);

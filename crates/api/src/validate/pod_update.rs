@@ -275,6 +275,9 @@ pub(super) fn resize(new: &At<'_>, old: &At<'_>, f: &mut Faults) {
         {
             let changed = container != was.value;
             keep_amounts(container, was.value);
+            if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
+                resources.remove("claims");
+            }
             if container != was.value && list == "containers" {
                 spec.forbidden(f, ONLY);
             } else if container != was.value {

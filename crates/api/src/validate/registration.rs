@@ -125,13 +125,16 @@ fn too_long(at: &At<'_>, length: usize, limit: usize, f: &mut Faults) {
 pub(super) fn api_service(root: &At<'_>, f: &mut Faults) {
     let spec = root.get("spec");
     let (group, version) = (spec.get("group"), spec.get("version"));
-    let name = root.get("metadata.name");
     let wanted = format!("{}.{}", version.text(), group.text());
-    if name.text() != wanted {
-        name.invalid(
-            f,
-            &format!("must be `spec.version+\".\"+spec.group`: {}", names::quote(&wanted)),
-        );
+    let why = format!("must be `spec.version+\".\"+spec.group`: {}", names::quote(&wanted));
+    // Names that cannot be part of a path are refused for that alone.
+    let wrong = |at: &At<'_>| {
+        !at.is_empty() && at.text() != wanted && names::path_segment(at.text()).is_empty()
+    };
+    for at in [root.get("metadata.generateName"), root.get("metadata.name")] {
+        if wrong(&at) {
+            at.invalid(f, &why);
+        }
     }
     if group.is_empty() {
         if version.text() != "v1" {

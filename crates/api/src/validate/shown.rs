@@ -12,6 +12,8 @@ use serde_json::Value;
 struct Field {
     /// As it prints.
     name: &'static str,
+    /// Its name in our objects, but for case.
+    json: &'static str,
     /// What stands there when it is not set.
     unset: Unset,
     /// The struct that the field, its items or its entries are.
@@ -45,10 +47,11 @@ static TABLE: LazyLock<HashMap<&'static str, Vec<Field>>> = LazyLock::new(|| {
 
 fn field(word: &'static str) -> Field {
     if let Some(of) = word.strip_prefix('+') {
-        return Field { name: "", unset: Unset::Inlined, of };
+        return Field { name: "", json: "", unset: Unset::Inlined, of };
     }
     let at = word.find(['?', ':', '-']).unwrap_or(word.len());
     let (name, rest) = word.split_at(at);
+    let (name, json) = name.split_once('=').unwrap_or((name, name));
     let (unset, of) = match (rest.get(..1).unwrap_or(""), rest.get(1..).unwrap_or("")) {
         (":", "s") => (Unset::Text, ""),
         (":", "i") => (Unset::Number, ""),
@@ -58,7 +61,7 @@ fn field(word: &'static str) -> Field {
         ("-", of) => (Unset::Omitted, of),
         (_, of) => (Unset::Null, of),
     };
-    Field { name, unset, of }
+    Field { name, json, unset, of }
 }
 
 /// A value of a struct on one line.
@@ -183,8 +186,8 @@ fn gather<'a>(of: &str, value: &'a Value, out: &mut Vec<(&'static Field, Option<
         }
         let map = value.as_object();
         let found = map.and_then(|m| {
-            m.get(field.name)
-                .or_else(|| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(field.name)).map(|e| e.1))
+            m.get(field.json)
+                .or_else(|| m.iter().find(|(k, _)| k.eq_ignore_ascii_case(field.json)).map(|e| e.1))
         });
         let found = found.filter(|v| !v.is_null());
         if field.unset != Unset::Omitted || found.is_some_and(|v| !super::at::is_nothing(v)) {

@@ -1,7 +1,7 @@
 //! LimitRanger: containers get the namespace's default requests and limits; what exceeds the
 //! namespace's bounds is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use api::quantity::Quantity;
 use api::{ApiError, Map, Object, Resource, Value, resource};
@@ -94,6 +94,9 @@ impl LimitRanger {
             for limit in maps(range.at("spec.limits")) {
                 judge(limit, write.resource, object, &mut faults);
             }
+            // Each is said once, however many containers have it.
+            let mut said = HashSet::new();
+            faults.retain(|fault| said.insert(fault.clone()));
             let why = match faults.as_slice() {
                 [] => continue,
                 [one] => one.clone(),

@@ -60,6 +60,11 @@ impl Ports {
         }
     }
 
+    /// Whether somebody has a port.
+    pub fn is_taken(&self, port: i64) -> bool {
+        u16::try_from(port).is_ok_and(|port| self.taken.lock().contains(&port))
+    }
+
     /// Takes a given port.
     pub fn take(&self, port: i64) -> Result<u16, PortError> {
         let (low, high) = self.range;

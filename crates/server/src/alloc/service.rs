@@ -168,6 +168,10 @@ impl Held {
     }
 
     fn take(&mut self, port: i64) -> Result<(), PortError> {
+        if self.dry {
+            // A dry run only looks whether somebody has it.
+            return if self.ports.is_taken(port) { Err(PortError::Taken) } else { Ok(()) };
+        }
         self.taken_ports.push(self.ports.take(port)?);
         Ok(())
     }

@@ -91,9 +91,35 @@ fn wanted(headers: &HeaderMap) -> Result<Option<UserInfo>, ApiError> {
     if user.uid.is_empty() && user.groups.is_empty() && user.extra.is_empty() {
         return Ok(None);
     }
-    Err(ApiError::bad_request(
-        "an impersonated uid, group or extra value was requested without impersonating a user name",
-    ))
+    Err(ApiError::bad_request(format!(
+        "requested {} without impersonating a user name",
+        in_go(&user)
+    )))
+}
+
+/// A user as Go's `%#v` prints it.
+fn in_go(user: &UserInfo) -> String {
+    use api::names::quote;
+    let texts = |list: &[String]| {
+        let items: Vec<_> = list.iter().map(|text| quote(text)).collect();
+        format!("[]string{{{}}}", items.join(", "))
+    };
+    let groups = match user.groups.as_slice() {
+        [] => "[]string(nil)".to_owned(),
+        groups => texts(groups),
+    };
+    let extra = match user.extra.len() {
+        0 => "map[string][]string(nil)".to_owned(),
+        _ => {
+            let entries = user.extra.iter().map(|(k, v)| format!("{}:{}", quote(k), texts(v)));
+            format!("map[string][]string{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+    };
+    format!(
+        "&user.DefaultInfo{{Name:{}, UID:{}, Groups:{groups}, Extra:{extra}}}",
+        quote(&user.name),
+        quote(&user.uid)
+    )
 }
 
 /// Decides over impersonation. Remembers which mode let a user through, to try it first.

@@ -63,9 +63,13 @@ impl Authenticator for Authn {
 impl Authn {
     fn known(&self, token: &str, audiences: &[String]) -> Result<Option<TokenFacts>, AuthnError> {
         if let Some(user) = self.token_file.user(token) {
-            // Static tokens know nothing of audiences: they are good for whatever is asked.
+            // Static tokens know nothing of audiences: they are good for the API server.
+            let own = self.accounts.audience();
+            if !audiences.is_empty() && !audiences.iter().any(|a| a == own) {
+                return Ok(None);
+            }
             let user = authenticated(user.clone());
-            return Ok(Some(TokenFacts { user, audiences: audiences.to_vec() }));
+            return Ok(Some(TokenFacts { user, audiences: vec![own.to_owned()] }));
         }
         let facts = self.accounts.user(token, audiences)?;
         Ok(facts.map(|f| TokenFacts { user: authenticated(f.user), ..f }))

@@ -11,6 +11,8 @@ use serde_json::json;
 
 use crate::gate::{Attributes, Authenticator, Authorizer, Decision, UserInfo};
 
+/// What is said of a token that nobody knows.
+const NO_TOKEN: &str = "invalid bearer token";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
 /// Answers a review of any kind; `None` where `kind` is none.
@@ -51,8 +53,9 @@ fn token(mut object: Object, authenticator: &dyn Authenticator) -> Result<Object
             }
             status
         }
-        Ok(None) => json!({"user": {}}),
-        Err(error) => json!({"user": {}, "error": error.to_string()}),
+        Ok(None) => json!({"user": {}, "error": NO_TOKEN}),
+        // Two have looked at it: one for the server's own tokens, which this one is not.
+        Err(error) => json!({"user": {}, "error": format!("[{NO_TOKEN}, {error}]")}),
     };
     object.0.insert("status".into(), status);
     Ok(object)
@@ -264,16 +267,13 @@ fn access_faults(object: &Object, local: bool, about_self: bool) -> Vec<Cause> {
             causes.extend(api::validate::requirements(&field, selector));
         }
     }
-    let mut meta = object.meta().cloned().unwrap_or_default();
-    meta.remove("managedFields");
-    meta.retain(|_, value| !value.is_null());
-    let home = meta.get("namespace").and_then(Value::as_str).unwrap_or("").to_owned();
-    if local {
-        meta.remove("namespace");
-    }
-    if !meta.is_empty() {
+    let nothing = Map::new();
+    let meta = object.meta().unwrap_or(&nothing);
+    let home = object.namespace();
+    let said = |key: &str| key != "managedFields" && !(local && key == "namespace");
+    if meta.iter().any(|(key, value)| said(key) && !value.is_null()) {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
-        causes.push(Cause::invalid("metadata", &meta.into(), detail));
+        causes.push(Cause::invalid("metadata", &Value::Object(meta.clone()), detail));
     }
     if local {
         let namespace =

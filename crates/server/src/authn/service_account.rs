@@ -44,6 +44,11 @@ impl ServiceAccounts {
         }
     }
 
+    /// What tokens for the API server itself are meant for.
+    pub fn audience(&self) -> &str {
+        self.signer.issuer()
+    }
+
     /// Whom a token authenticates for one of `audiences` (empty: the API server's); `None` where
     /// it is no token of ours.
     pub fn user(
@@ -58,8 +63,14 @@ impl ServiceAccounts {
         let held = if claims.aud.is_empty() { &own[..] } else { &claims.aud };
         let common: Vec<String> = wanted.iter().filter(|a| held.contains(a)).cloned().collect();
         if common.is_empty() {
+            let quoted = |list: &[String]| {
+                let names: Vec<_> = list.iter().map(|name| api::names::quote(name)).collect();
+                names.join(" ")
+            };
             return Err(AuthnError(format!(
-                "token audiences {held:?} is invalid for the target audiences {wanted:?}"
+                "token audiences [{}] is invalid for the target audiences [{}]",
+                quoted(held),
+                quoted(wanted)
             )));
         }
         self.check_times(&claims)?;

@@ -179,7 +179,9 @@ impl Custom {
             Part::Status => {
                 if let (Some(status), Some(schema)) = (value.get("status"), schema.field("status"))
                 {
-                    faults.extend(check::value(schema, status, before.get("status"), "status"));
+                    // Seen by itself: messages name places in it, fields places in the object.
+                    let found = check::value(schema, status, before.get("status"), "");
+                    faults.extend(found.into_iter().map(|fault| under("status", fault)));
                 }
                 self.scale_faults(&value, false, &mut faults);
             }
@@ -328,4 +330,14 @@ fn accessor(field: &str, found: &Value, wanted: &str) -> String {
     };
     let shown = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
     format!("{field} accessor error: {shown} is of the type {ty}, expected {wanted}")
+}
+
+/// A fault of a part as one of the whole.
+fn under(part: &str, mut fault: Cause) -> Cause {
+    fault.field = match fault.field.as_str() {
+        "<nil>" | "" => part.to_owned(),
+        field if field.starts_with('[') => format!("{part}{field}"),
+        field => format!("{part}.{field}"),
+    };
+    fault
 }

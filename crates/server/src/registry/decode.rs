@@ -7,6 +7,7 @@ use api::kinds::{self, Kind};
 use api::{ApiError, Object, Reason};
 use bytes::Bytes;
 
+use super::older;
 use crate::custom::Custom;
 use crate::edge::Media;
 use crate::query::FieldValidation;
@@ -170,7 +171,7 @@ pub fn body(
 ) -> Result<Body, ApiError> {
     let ty = kinds::by_kind(expected.group, expected.version, expected.kind)
         .and_then(Kind::schema)
-        .or_else(|| crate::codec::type_of(&expected.api_version(), expected.kind));
+        .or_else(|| api::schema::by_gvk(expected.group, expected.version, expected.kind));
     let null = media == Media::Json && bytes.trim_ascii() == b"null";
     let bytes = if null { &Bytes::from_static(b"{}") } else { bytes };
     let decoded = match media {
@@ -257,11 +258,15 @@ fn says(map: &api::Map<String, api::Value>, expected: Expected) -> Result<(), Ap
         return Ok(());
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let older = older::knows(api_version, kind);
     let known = kinds::of_object(api_version, kind).is_some()
-        || matches!(kind, "Scale" | "Eviction" | "TokenRequest" | "DeleteOptions")
-        || kind
-            .strip_suffix("List")
-            .is_some_and(|item| kinds::of_object(api_version, item).is_some() || item.is_empty());
+        || api::schema::by_gvk(group, version, kind).is_some()
+        || older
+        || kind.strip_suffix("List").is_some_and(|item| {
+            kinds::of_object(api_version, item).is_some()
+                || older::knows(api_version, item)
+                || item.is_empty()
+        });
     if !known {
         let why = format!(
             "no kind {kind:?} is registered for version {api_version:?} in scheme {:?}",
@@ -269,7 +274,8 @@ fn says(map: &api::Map<String, api::Value>, expected: Expected) -> Result<(), Ap
         );
         return Err(unhandled(kind, version, expected, &why));
     }
-    if group == expected.group && kind == expected.kind {
+    let moved = older && group == "extensions";
+    if (group == expected.group || moved) && kind == expected.kind {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
         )));

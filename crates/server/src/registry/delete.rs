@@ -75,7 +75,8 @@ impl Options {
         Ok(Self { object, ..options })
     }
 
-    fn check(&self, dry_run: &[String]) -> Result<(), ApiError> {
+    /// What is wrong with the options themselves.
+    pub fn check(&self, dry_run: &[String]) -> Result<(), ApiError> {
         const FIELD: &str = "propagationPolicy";
         let mut causes = Vec::new();
         if let Some(policy) = &self.propagation {

@@ -13,6 +13,7 @@ pub mod form;
 pub mod get;
 pub mod list;
 pub mod local;
+mod older;
 pub mod page;
 pub mod patch;
 mod raw;

@@ -31,6 +31,9 @@ pub async fn serve(
         let mut binding = created.object;
         if target.kind.kind == "Binding" {
             // The older path: the binding names its pod.
+            if binding.name().is_empty() {
+                return Err(ApiError::bad_request("Name parameter required."));
+            }
             let pods = api::kinds::find("", "v1", "pods").ok_or_else(|| target.not_found())?;
             target = Target::new(server, pods, &target.namespace, binding.name());
             "binding".clone_into(&mut target.sub);
@@ -44,9 +47,11 @@ pub async fn serve(
         let node = binding.text("target.name").unwrap_or("").to_owned();
         let topology = topology(server, &node);
         let now = server.clock.time();
+        let dry_run = ctx.dry_run;
         let transform = |live: Option<&Object>| {
             let pod = live.ok_or_else(|| target.not_found())?;
-            bind(&target, pod, &binding, &node, &topology, &now)
+            let root = if dry_run { "" } else { "/registry" };
+            bind(&target, root, pod, &binding, &node, &topology, &now)
         };
         // Written as the pod's own part, so that its strategy lets the node name through.
         let mut pod = target.clone();
@@ -93,6 +98,7 @@ fn topology(server: &Server, node: &str) -> Vec<(String, String)> {
 /// The pod with its node.
 fn bind(
     target: &Target,
+    root: &str,
     pod: &Object,
     binding: &Object,
     node: &str,
@@ -101,7 +107,7 @@ fn bind(
 ) -> Result<Object, ApiError> {
     let precondition = |what: &str, wanted: &str, found: &str| {
         target.conflict(&format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
+            "StorageError: invalid object, Code: 4, Key: {root}/pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
             target.namespace, target.name
         ))
     };

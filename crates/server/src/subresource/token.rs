@@ -11,7 +11,8 @@ use super::read;
 use crate::edge::respond::Reply;
 use crate::gate::Operation;
 use crate::registry::decode::Expected;
-use crate::registry::{reply_object, write};
+use crate::registry::reply_object;
+use crate::registry::write::{self, Context};
 use crate::server::{Request, Server, Target};
 
 const EXPECTED: Expected =
@@ -28,15 +29,23 @@ pub async fn serve(
         let mut ctx = created.ctx;
         let mut wanted = created.object;
         crate::registry::create::match_namespace(&target, &mut wanted)?;
-        let account = target.object(&*target.entry()?)?;
-        ctx.mutate(&target, Operation::Create, &mut wanted, None).await?;
-        ctx.validate(&target, Operation::Create, Some(&mut wanted), None).await?;
-        let bound = bound(server, &target, &wanted)?;
-        let answer = server.guards.tokens.issue(&account, wanted, bound.as_ref(), ctx.user)?;
-        (answer, ctx.warnings)
+        let outcome = issue(&mut ctx, &target, wanted).await;
+        (ctx.told(outcome)?, ctx.warnings)
     };
     let reply = reply_object(server, &request, &target, StatusCode::CREATED, answer)?;
     Ok(write::finish(reply, &warnings))
+}
+
+async fn issue(
+    ctx: &mut Context<'_>,
+    target: &Target,
+    mut wanted: Object,
+) -> Result<Object, ApiError> {
+    let account = target.object(&*target.entry()?)?;
+    ctx.mutate(target, Operation::Create, &mut wanted, None).await?;
+    ctx.validate(target, Operation::Create, Some(&mut wanted), None).await?;
+    let bound = bound(ctx.server, target, &wanted)?;
+    ctx.server.guards.tokens.issue(&account, wanted, bound.as_ref(), ctx.user)
 }
 
 /// The object that the token is bound to, if it names one that exists.
@@ -46,6 +55,9 @@ fn bound(server: &Server, target: &Target, wanted: &Object) -> Result<Option<Obj
     else {
         return Ok(None);
     };
+    if wanted.text("spec.boundObjectRef.apiVersion").is_some_and(|v| v.contains('/')) {
+        return Ok(None);
+    }
     let (plural, namespace) = match kind {
         "Pod" => ("pods", target.namespace.as_str()),
         "Secret" => ("secrets", target.namespace.as_str()),

@@ -110,10 +110,12 @@ fn joined(why: &Why) -> String {
 fn name(object: &Definition, spec: &Value, faults: &mut Faults) {
     let names = &spec["names"];
     let wanted = format!("{}.{}", text(names, "plural"), text(spec, "group"));
-    let name = object.get("metadata").map_or("", |meta| text(meta, "name"));
-    if name != wanted && !name.is_empty() {
-        let why = "must be spec.names.plural+\".\"+spec.group";
-        faults.push(Cause::invalid("metadata.name", &json!(name), why));
+    for key in ["generateName", "name"] {
+        let name = object.get("metadata").map_or("", |meta| text(meta, key));
+        if name != wanted && !name.is_empty() {
+            let why = "must be spec.names.plural+\".\"+spec.group";
+            faults.push(Cause::invalid(format!("metadata.{key}"), &json!(name), why));
+        }
     }
 }
 
@@ -249,6 +251,9 @@ impl Spec<'_> {
 
 /// A fault of all versions, as upstream prints them: without what is said once for all.
 fn invalid_versions(spec: &Value, why: &str) -> Cause {
+    if spec["versions"].is_null() {
+        return Cause::invalid("spec.versions", &Value::Null, why);
+    }
     let shown: Vec<String> = list(spec, "versions")
         .iter()
         .map(|version| {

@@ -123,7 +123,7 @@ const fn replaced(mut check: Check, from: u32) -> Check {
 }
 
 /// In the order in which violations are told: by upstream's names, baseline first.
-const CHECKS: [Check; 29] = [
+const CHECKS: [Check; 30] = [
     check(Baseline, 0, NEVER, app_armor),
     replaced(check(Baseline, 0, NEVER, added_capabilities), 22),
     check(Baseline, 0, NEVER, host_namespaces),
@@ -150,7 +150,8 @@ const CHECKS: [Check; 29] = [
     check(Restricted, 0, NEVER, volume_types),
     check(Restricted, 0, 35, non_root),
     check(Restricted, 35, NEVER, |p| unless(p.has_own_users(), p, non_root)),
-    check(Restricted, 23, NEVER, user_zero),
+    check(Restricted, 23, 35, user_zero),
+    check(Restricted, 35, NEVER, |p| unless(p.has_own_users(), p, user_zero)),
     check(Restricted, 19, 25, seccomp_required),
     check(Restricted, 25, NEVER, |p| unless(p.is_windows(), p, seccomp_required)),
 ];
