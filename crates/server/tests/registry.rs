@@ -219,3 +219,74 @@ async fn an_owner_is_named_once() {
     let stored = get(&client, "/api/v1/namespaces/default/configmaps/m").await;
     assert_eq!(stored["metadata"]["ownerReferences"], json!([owner("1"), owner("2")]));
 }
+
+#[tokio::test]
+async fn an_eviction_notes_the_last_disruption_of_a_budget() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let send = async |method: Method, path: &str, body: Value| {
+        let kind = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, kind)
+            .body(Bytes::from(body.to_string()))
+            .expect("a request");
+        let response = client.send(request).await.expect("answers");
+        let status = response.status().as_u16();
+        let body = response.into_body().bytes().await.expect("a body");
+        (status, serde_json::from_slice::<Value>(&body).expect("JSON"))
+    };
+    let (pods, budgets) = (
+        "/api/v1/namespaces/default/pods",
+        "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+    );
+    send(
+        Method::POST,
+        "/api/v1/namespaces/default/serviceaccounts",
+        json!({"metadata": {"name": "default"}}),
+    )
+    .await;
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name, "labels": {"app": "x"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let (status, answer) = send(Method::POST, pods, pod).await;
+        assert_eq!(status, 201, "{answer}");
+        let ready = json!({"status": {"phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}]}});
+        send(Method::PATCH, &format!("{pods}/{name}/status"), ready).await;
+    }
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1,
+        "selector": {"matchLabels": {"app": "x"}}}});
+    assert_eq!(send(Method::POST, budgets, budget).await.0, 201);
+    let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1,
+        "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}});
+    send(Method::PATCH, &format!("{budgets}/b/status"), status).await;
+
+    let evict = async |name: &str, options: Value| {
+        let body = json!({"metadata": {"name": name}, "deleteOptions": options});
+        send(Method::POST, &format!("{pods}/{name}/eviction"), body).await
+    };
+    let (status, answer) =
+        evict("a", json!({"propagationPolicy": "Sometimes", "dryRun": ["All"]})).await;
+    assert_eq!((status, &answer["details"]["kind"]), (422, &json!("DeleteOptions")), "{answer}");
+    assert_eq!(evict("a", json!({})).await.0, 201);
+    let left = get(&client, &format!("{budgets}/b")).await;
+    let condition = &left["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["status"], &condition["reason"]),
+        (&json!("DisruptionAllowed"), &json!("False"), &json!("InsufficientPods")),
+        "{left}"
+    );
+    let (status, answer) = evict("b", json!({})).await;
+    assert_eq!(status, 429, "{answer}");
+    assert_eq!(
+        answer["details"]["causes"][0]["message"],
+        "The disruption budget b does not allow evicting pods currently"
+    );
+    stop.cancel();
+}

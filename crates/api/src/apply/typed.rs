@@ -569,3 +569,30 @@ fn misfit(form: Form, value: &Value) -> Option<String> {
     };
     (!fits).then(|| format!("expected {wanted}, got {}", seen()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_of_a_configuration_is_told() {
+        let schema = json!({"type": "object", "properties": {
+            "l": {"type": "array", "items": {"type": "integer"}},
+            "m": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string"}}}},
+            "o": {"type": "object", "x-kubernetes-map-type": "atomic",
+                "properties": {"x": {"type": "string"}}}}});
+        let faults = |value: Value| check(Schema::Custom(&schema), &value).expect_err("refused");
+        assert_eq!(
+            faults(json!({"l": ["a", 1, true]})),
+            "errors:\n  .l[0]: expected numeric (int or float), got string\n  .l[2]: expected numeric (int or float), got bool"
+        );
+        assert_eq!(
+            faults(json!({"m": [{"k": "a", "z": 1}, {"k": "a"}]})),
+            "errors:\n  .m[k=\"a\"].z: field not declared in schema\n  .m: duplicate entries for key [k=\"a\"]"
+        );
+        assert_eq!(faults(json!({"o": {"y": 1}})), ".o.y: field not declared in schema");
+    }
+}

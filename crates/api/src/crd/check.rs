@@ -500,6 +500,19 @@ mod tests {
     }
 
     #[test]
+    fn formats_and_factors_of_numbers() {
+        let schema = json!({"type": "object", "properties": {
+            "d": {"type": "number", "format": "double"}, "m": {"type": "number", "multipleOf": 0.5}}});
+        assert_eq!(
+            faults(schema, json!({"d": true, "m": 1}), None),
+            [
+                "d: Invalid value: \"\": d in body must be of type double: \"\"",
+                "m: Invalid value: 0: factor MultipleOf declared for m must be positive: 0",
+            ]
+        );
+    }
+
+    #[test]
     fn what_did_not_change_has_no_faults() {
         let schema = json!({"type": "object", "properties": {
             "a": {"type": "string", "maxLength": 1}, "b": {"type": "string", "maxLength": 1},

@@ -319,6 +319,18 @@ fn ensure(user: &mut UserInfo, group: &str) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_user_without_a_name_is_told_in_full() {
+        let mut headers = HeaderMap::new();
+        headers.append("impersonate-group", "x".parse().expect("a value"));
+        headers.append("impersonate-extra-k", "v".parse().expect("a value"));
+        let error = wanted(&headers).expect_err("refused");
+        assert_eq!(
+            error.message,
+            r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"x"}, Extra:map[string][]string{"k":[]string{"v"}}} without impersonating a user name"#
+        );
+    }
+
     /// Allows what is listed: verb, resource, name.
     struct Only(&'static [(&'static str, &'static str, &'static str)]);
 

@@ -160,7 +160,11 @@ async fn audiences_must_have_something_in_common() {
     assert!(w.ask(&token).is_err());
     let facts = w.authn.token(&token, &["db".into(), "x".into()]).expect("good").expect("known");
     assert_eq!(facts.audiences, ["db"]);
-    assert!(w.authn.token(&token, &["x".into()]).is_err());
+    let refused = w.authn.token(&token, &["x".into(), "y".into()]).expect_err("not for them");
+    assert_eq!(
+        refused.0,
+        r#"token audiences ["vault" "db"] is invalid for the target audiences ["x" "y"]"#
+    );
 }
 
 #[tokio::test]

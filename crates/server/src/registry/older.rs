@@ -42,3 +42,15 @@ pub fn knows(api_version: &str, kind: &str) -> bool {
         .find(|(version, _)| *version == api_version)
         .is_some_and(|(_, kinds)| kinds.split(' ').any(|k| k == kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_words_of_a_known_version() {
+        assert!(knows("batch/v1beta1", "CronJob"));
+        assert!(!knows("batch/v1beta1", "Cron"));
+        assert!(!knows("batch/v1", "CronJob"), "served, so not older");
+    }
+}
