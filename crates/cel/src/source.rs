@@ -42,7 +42,8 @@ impl std::error::Error for CompileErrors {}
 
 impl CompileErrors {
     pub(crate) fn new(source: &str, mut errors: Vec<CompileError>) -> Self {
-        errors.sort();
+        // Those of one place stay in the order in which they were found.
+        errors.sort_by_key(|error| error.offset);
         errors.dedup();
         Self { text: source.to_owned(), errors }
     }

@@ -42,6 +42,8 @@ pub enum Tok {
     String,
     Bytes,
     Ident,
+    /// A name in backticks, which is known and not taken.
+    Quoted,
     End,
 }
 
@@ -82,6 +84,7 @@ impl Tok {
             Self::Uint => "NUM_UINT",
             Self::String => "STRING",
             Self::Bytes => "BYTES",
+            Self::Quoted => "ESC_IDENTIFIER",
             Self::Ident => "IDENTIFIER",
             Self::End => "<EOF>",
         }
@@ -196,10 +199,26 @@ fn next(rest: &str) -> Found {
         };
         return Found::Token(tok, length);
     }
+    if let Some(length) = quoted_name(rest) {
+        return Found::Token(Tok::Quoted, length);
+    }
     match SYMBOLS.iter().find(|(text, tok)| *tok != Tok::End && rest.starts_with(text)) {
         Some((text, tok)) => Found::Token(*tok, text.len()),
-        None => Found::Junk(rest.chars().next().map_or(1, char::len_utf8)),
+        // Half of a symbol goes with what is there instead of the other half.
+        None => Found::Junk(characters(rest, 1 + usize::from("=&|".contains(char::from(first))))),
     }
+}
+
+/// The length of the first characters.
+fn characters(text: &str, count: usize) -> usize {
+    text.chars().take(count).map(char::len_utf8).sum()
+}
+
+/// The length of a name in backticks.
+fn quoted_name(rest: &str) -> Option<usize> {
+    let inner = rest.strip_prefix('`')?;
+    let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && !"_.-/ ".contains(c))?;
+    (end > 0 && inner[end..].starts_with('`')).then_some(end + 2)
 }
 
 /// The length of what stands before a quote, and whether it makes bytes.
@@ -230,15 +249,35 @@ fn string_length(text: &str, raw: bool) -> Result<usize, usize> {
         }
         let c = rest.chars().next().map_or(1, char::len_utf8);
         if !long && rest.starts_with(['\n', '\r']) {
-            return Err(at);
+            return Err(at + c);
         }
-        if !raw && rest.starts_with('\\') && rest.len() > 1 {
-            at += 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+        if !raw && rest.starts_with('\\') {
+            at += escape_length(rest).map_err(|length| at + length)?;
         } else {
             at += c;
         }
     }
     Err(text.len())
+}
+
+/// The length of an escape sequence, or of it with the character that makes it none.
+fn escape_length(text: &str) -> Result<usize, usize> {
+    let mut chars = text.chars().skip(1);
+    let digits: &[u32] = match chars.next() {
+        Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '"' | '\'' | '\\' | '?' | '`') => &[],
+        Some('x' | 'X') => &[16; 2],
+        Some('u') => &[16; 4],
+        Some('U') => &[16; 8],
+        Some('0'..='3') => &[8; 2],
+        Some(_) => return Err(characters(text, 2)),
+        None => return Err(text.len()),
+    };
+    for (read, radix) in digits.iter().enumerate() {
+        if !chars.next().is_some_and(|c| c.is_digit(*radix)) {
+            return Err(characters(text, read + 3));
+        }
+    }
+    Ok(digits.len() + 2)
 }
 
 fn number(bytes: &[u8]) -> Found {

@@ -1,10 +1,12 @@
 //! Text to tree: a parser by hand for the grammar of the language, with the messages that upstream's
-//! generated parser gives for the first fault.
+//! generated parser gives.
 //!
-//! Not here: what macros expand to (`macros`), names and types (`check`).
+//! Not here: how it goes on after a fault (`recover`), what macros expand to (`macros`), names and
+//! types (`check`).
 
 mod lex;
 mod macros;
+mod recover;
 mod text;
 
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use crate::ast::{Call, Entry, Expr, Id, Init, Item, Kind, Literal};
 use crate::source::{CompileError, CompileErrors};
 use lex::{Tok, Token, printed};
+use recover::{STARTS, expecting, with};
 
 /// How deep brackets may nest.
 const MAX_DEPTH: usize = 100;
@@ -41,25 +44,6 @@ pub const RESERVED: [&str; 17] = [
     "while",
 ];
 
-/// What begins an expression.
-const STARTS: [Tok; 15] = [
-    Tok::OpenBracket,
-    Tok::OpenBrace,
-    Tok::OpenParen,
-    Tok::Dot,
-    Tok::Minus,
-    Tok::Not,
-    Tok::True,
-    Tok::False,
-    Tok::Null,
-    Tok::Float,
-    Tok::Int,
-    Tok::Uint,
-    Tok::String,
-    Tok::Bytes,
-    Tok::Ident,
-];
-
 /// A parsed expression.
 pub struct Parsed {
     pub root: Expr,
@@ -78,8 +62,19 @@ pub fn parse(source: &str, bindings: bool) -> Result<Parsed, CompileErrors> {
     }
     let mut errors = Vec::new();
     let tokens = lex::tokens(source, &mut errors);
-    let mut parser =
-        Parser { tokens, at: 0, nodes: 0, depth: 0, open: 0, bindings, too_deep: false, errors };
+    let mut parser = Parser {
+        source,
+        tokens,
+        at: 0,
+        nodes: 0,
+        depth: 0,
+        around: Vec::new(),
+        bindings,
+        halted: false,
+        recovering: false,
+        recoveries: 0,
+        errors,
+    };
     let root = parser.start();
     match root {
         Ok(root) if parser.errors.is_empty() => Ok(Parsed { root, nodes: parser.nodes }),
@@ -87,20 +82,25 @@ pub fn parse(source: &str, bindings: bool) -> Result<Parsed, CompileErrors> {
     }
 }
 
-/// A fault has been noted; nothing more is read.
+/// A fault has been noted. Where the parser has not halted, only what was being read ends.
 struct Stop;
 
 type Parse<T> = Result<T, Stop>;
 
 struct Parser<'s> {
+    source: &'s str,
     tokens: Vec<Token<'s>>,
     at: usize,
     nodes: usize,
     depth: usize,
-    /// How many brackets are open.
-    open: usize,
+    /// What ends what is around: closing brackets, and what stands between parts.
+    around: Vec<&'static [Tok]>,
     bindings: bool,
-    too_deep: bool,
+    /// Whether a bound was met: nothing more is read.
+    halted: bool,
+    /// Whether no token has fitted since the last fault.
+    recovering: bool,
+    recoveries: usize,
     errors: Vec<CompileError>,
 }
 
@@ -142,6 +142,7 @@ impl<'s> Parser<'s> {
         let token = self.peek();
         if token.tok != Tok::End {
             self.at += 1;
+            self.recovering = false;
         }
         token
     }
@@ -154,39 +155,6 @@ impl<'s> Parser<'s> {
         self.errors.push(CompileError::new(offset, message));
     }
 
-    fn mismatch<T>(&mut self, expected: &[Tok]) -> Parse<T> {
-        let token = self.peek();
-        let set = expecting(expected);
-        let message =
-            format!("Syntax error: mismatched input '{}' expecting {set}", printed(token.text));
-        self.fault(token.offset, message);
-        Err(Stop)
-    }
-
-    /// One token that must come now.
-    fn expect(&mut self, tok: Tok) -> Parse<Token<'s>> {
-        if self.is(tok) {
-            return Ok(self.take());
-        }
-        let token = self.peek();
-        let text = printed(token.text);
-        if token.tok != Tok::End && self.peek_after(1) == tok {
-            let name = tok.name();
-            self.fault(
-                token.offset,
-                format!("Syntax error: extraneous input '{text}' expecting {name}"),
-            );
-            return Err(Stop);
-        }
-        let closes = matches!(tok, Tok::CloseParen | Tok::CloseBracket | Tok::CloseBrace);
-        let follows = binary(token.tok).is_some() || (token.tok == Tok::End && self.open == 1);
-        if closes && follows {
-            self.fault(token.offset, format!("Syntax error: missing {} at '{text}'", tok.name()));
-            return Err(Stop);
-        }
-        self.mismatch(&[tok])
-    }
-
     fn id(&mut self) -> Id {
         self.nodes += 1;
         self.nodes - 1
@@ -194,8 +162,8 @@ impl<'s> Parser<'s> {
 
     fn node(&mut self, offset: usize, kind: Kind) -> Expr {
         let depth = kind.depth_below() + 1;
-        if depth > MAX_TREE && !self.too_deep {
-            self.too_deep = true;
+        if depth > MAX_TREE && !self.halted {
+            self.halted = true;
             self.fault(offset, format!("expression recursion limit exceeded: {MAX_TREE}"));
         }
         Expr { id: self.id(), offset, depth, kind }
@@ -212,11 +180,7 @@ impl<'s> Parser<'s> {
             let token = self.peek();
             let what = if self.peek_after(1) == Tok::End { "extraneous" } else { "mismatched" };
             let text = printed(token.text);
-            self.fault(
-                token.offset,
-                format!("Syntax error: {what} input '{text}' expecting <EOF>"),
-            );
-            return Err(Stop);
+            self.syntax(token.offset, &format!("{what} input '{text}' expecting <EOF>"));
         }
         Ok(root)
     }
@@ -226,20 +190,30 @@ impl<'s> Parser<'s> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             let offset = self.peek().offset;
+            self.halted = true;
             self.fault(offset, format!("expression recursion limit exceeded: {MAX_DEPTH}"));
             return Err(Stop);
         }
+        let read = self.conditional();
+        self.depth -= 1;
+        read
+    }
+
+    fn conditional(&mut self) -> Parse<Expr> {
         let condition = self.operators(0)?;
         let expr = match self.accept(Tok::Question) {
             None => condition,
             Some(op) => {
-                let then = self.operators(0)?;
-                self.expect(Tok::Colon)?;
-                let otherwise = self.expr()?;
-                self.call(op.offset, "_?_:_", vec![condition, then, otherwise])
+                let then = self.within(&[Tok::Colon], |p| p.operators(0))?;
+                match self.expect(Tok::Colon) {
+                    Ok(_) => {
+                        let otherwise = self.expr()?;
+                        self.call(op.offset, "_?_:_", vec![condition, then, otherwise])
+                    }
+                    other => self.or_stand_in(op.offset, other.map(|_| then))?,
+                }
             }
         };
-        self.depth -= 1;
         Ok(expr)
     }
 
@@ -249,7 +223,7 @@ impl<'s> Parser<'s> {
             if binds < least {
                 break;
             }
-            if self.too_deep {
+            if self.halted {
                 return Err(Stop);
             }
             left = if binds < 2 {
@@ -294,6 +268,11 @@ impl<'s> Parser<'s> {
     }
 
     fn unary(&mut self) -> Parse<Expr> {
+        let offset = self.peek().offset;
+        if let Err(stop) = self.begin() {
+            let stand_in = self.or_stand_in(offset, Err(stop))?;
+            return self.members(stand_in);
+        }
         let tok = self.peek().tok;
         let number = |t: Tok| matches!(t, Tok::Int | Tok::Float);
         if tok == Tok::Not || (tok == Tok::Minus && !number(self.peek_after(1))) {
@@ -302,6 +281,14 @@ impl<'s> Parser<'s> {
             while self.is(tok) && !(tok == Tok::Minus && number(self.peek_after(1))) {
                 self.take();
                 count += 1;
+            }
+            if tok == Tok::Minus && !self.begins() {
+                let last = self.tokens[self.at - 1];
+                self.no_alternative(last);
+                self.recovering = false;
+            } else if self.is(Tok::End) {
+                let (offset, set) = (self.peek().offset, expecting(&STARTS));
+                self.syntax(offset, &format!("extraneous input '<EOF>' expecting {set}"));
             }
             let operand = self.member()?;
             let function = if tok == Tok::Not { "!_" } else { "-_" };
@@ -315,98 +302,129 @@ impl<'s> Parser<'s> {
     }
 
     fn member(&mut self) -> Parse<Expr> {
-        let mut expr = self.primary()?;
+        let offset = self.peek().offset;
+        let first = self.primary();
+        let first = self.or_stand_in(offset, first)?;
+        self.members(first)
+    }
+
+    /// What is selected of an expression, called on it, looked up in it.
+    fn members(&mut self, mut expr: Expr) -> Parse<Expr> {
         loop {
             let token = self.peek();
             if !matches!(token.tok, Tok::Dot | Tok::OpenBracket) {
                 return Ok(expr);
             }
-            if self.too_deep {
+            if self.halted {
                 return Err(Stop);
             }
+            let after = self.peek_after(1);
+            if token.tok == Tok::Dot && !matches!(after, Tok::Question | Tok::Ident | Tok::Quoted) {
+                let recovering = self.recovering;
+                self.take();
+                self.recovering = recovering;
+                self.no_alternative(token);
+                self.skip(false);
+                return Ok(expr);
+            }
             self.take();
-            let optional = self.accept(Tok::Question).is_some();
-            if token.tok == Tok::OpenBracket {
-                self.open += 1;
-                let index = self.expr()?;
-                self.expect(Tok::CloseBracket)?;
-                self.open -= 1;
-                let function = if optional { "_[?_]" } else { "_[_]" };
-                expr = self.call(token.offset, function, vec![expr, index]);
-                continue;
-            }
-            if !self.is(Tok::Ident) {
-                return self.mismatch(&[Tok::Ident]);
-            }
-            let name = self.take();
-            expr = if optional {
-                let field =
-                    self.node(name.offset, Kind::Literal(Literal::String(name.text.into())));
-                self.call(token.offset, "_?._", vec![expr, field])
-            } else if self.is(Tok::OpenParen) {
-                let open = self.take();
-                let args = self.args()?;
-                self.member_call(open.offset, expr, name.text, args)?
-            } else {
-                let kind =
-                    Kind::Select { operand: Box::new(expr), field: name.text.into(), test: false };
-                self.node(token.offset, kind)
+            let read = match token.tok {
+                Tok::Dot => self.selected(token.offset, expr),
+                _ => self.indexed(token.offset, expr),
             };
+            let failed = read.is_err();
+            expr = self.or_stand_in(token.offset, read)?;
+            if failed && self.recovering {
+                return Ok(expr);
+            }
         }
+    }
+
+    fn indexed(&mut self, offset: usize, of: Expr) -> Parse<Expr> {
+        let optional = self.accept(Tok::Question).is_some();
+        if !optional && !self.begins() {
+            self.mismatch(&with(&[Tok::Question]))?;
+        }
+        let index = self.within(&[Tok::CloseBracket], Self::expr)?;
+        self.expect(Tok::CloseBracket)?;
+        Ok(self.call(offset, if optional { "_[?_]" } else { "_[_]" }, vec![of, index]))
+    }
+
+    fn selected(&mut self, offset: usize, of: Expr) -> Parse<Expr> {
+        let optional = self.accept(Tok::Question).is_some();
+        if self.is(Tok::Quoted) {
+            let name = self.take();
+            self.fault(name.offset, "unsupported syntax: '`'");
+            return Ok(of);
+        }
+        if !self.is(Tok::Ident) {
+            self.mismatch(&[Tok::Ident, Tok::Quoted])?;
+        }
+        let name = self.take();
+        if optional {
+            let field = self.node(name.offset, Kind::Literal(Literal::String(name.text.into())));
+            return Ok(self.call(offset, "_?._", vec![of, field]));
+        }
+        if self.is(Tok::OpenParen) {
+            let open = self.take();
+            let args = self.args()?;
+            return self.member_call(open.offset, of, name.text, args);
+        }
+        let kind = Kind::Select { operand: Box::new(of), field: name.text.into(), test: false };
+        Ok(self.node(offset, kind))
     }
 
     /// Arguments after the opening parenthesis.
     fn args(&mut self) -> Parse<Vec<Expr>> {
-        self.open += 1;
-        let mut args = Vec::new();
-        if !self.is(Tok::CloseParen) {
-            if !STARTS.contains(&self.peek().tok) {
-                return self.mismatch(&with(&[Tok::CloseParen]));
+        self.inside(&[Tok::CloseParen, Tok::Comma], Tok::CloseParen, |p| {
+            let mut args = Vec::new();
+            if !p.is(Tok::CloseParen) && !p.begins() {
+                p.mismatch(&with(&[Tok::CloseParen]))?;
             }
-            loop {
-                args.push(self.expr()?);
-                if self.accept(Tok::Comma).is_none() {
+            while !p.is(Tok::CloseParen) || !args.is_empty() {
+                args.push(p.expr()?);
+                if p.accept(Tok::Comma).is_none() {
                     break;
                 }
             }
-        }
-        self.expect(Tok::CloseParen)?;
-        self.open -= 1;
-        Ok(args)
+            Ok(args)
+        })
     }
 
     fn primary(&mut self) -> Parse<Expr> {
-        let token = self.peek();
-        match token.tok {
+        self.begin()?;
+        match self.peek().tok {
+            Tok::Not | Tok::Minus if !self.is_number() => {
+                self.mismatch(&STARTS)?;
+                self.primary()
+            }
             Tok::OpenParen => {
                 self.take();
-                self.open += 1;
-                let inner = self.expr()?;
+                let inner = self.within(&[Tok::CloseParen], Self::expr)?;
                 self.expect(Tok::CloseParen)?;
-                self.open -= 1;
                 Ok(inner)
             }
             Tok::OpenBracket => self.list(),
             Tok::OpenBrace => self.map(),
             Tok::Dot | Tok::Ident => self.named(),
-            Tok::Minus
-            | Tok::True
-            | Tok::False
-            | Tok::Null
-            | Tok::Float
-            | Tok::Int
-            | Tok::Uint
-            | Tok::String
-            | Tok::Bytes => self.literal(),
-            _ => self.mismatch(&STARTS),
+            _ => self.literal(),
         }
+    }
+
+    /// Whether a literal begins here, its sign included.
+    fn is_number(&self) -> bool {
+        self.is(Tok::Minus) && matches!(self.peek_after(1), Tok::Int | Tok::Float)
     }
 
     fn named(&mut self) -> Parse<Expr> {
         // A leading dot names the root; there are no containers, so it says nothing.
-        self.accept(Tok::Dot);
-        if !self.is(Tok::Ident) {
-            return self.mismatch(&[Tok::Ident]);
+        if let Some(dot) = self.accept(Tok::Dot)
+            && !self.is(Tok::Ident)
+        {
+            // It may select something of what is imagined before it.
+            self.no_alternative(dot);
+            self.at -= 1;
+            return Err(Stop);
         }
         let mut length = 1;
         while self.peek_after(length) == Tok::Dot && self.peek_after(length + 1) == Tok::Ident {
@@ -433,80 +451,93 @@ impl<'s> Parser<'s> {
 
     fn object(&mut self, name: &str) -> Parse<Expr> {
         let open = self.take();
-        self.open += 1;
-        let mut fields = Vec::new();
-        while !self.is(Tok::CloseBrace) {
-            if fields.is_empty() && self.is(Tok::Comma) {
-                self.take();
-                break;
+        let fields = self.inside(&[Tok::CloseBrace, Tok::Comma], Tok::CloseBrace, |p| {
+            let mut fields = Vec::new();
+            while !p.is(Tok::CloseBrace) {
+                if fields.is_empty() && p.accept(Tok::Comma).is_some() {
+                    break;
+                }
+                let optional = p.accept(Tok::Question).is_some();
+                if !p.is(Tok::Ident) {
+                    let set = [Tok::CloseBrace, Tok::Comma, Tok::Question, Tok::Ident, Tok::Quoted];
+                    p.mismatch(&set)?;
+                    continue;
+                }
+                let field = p.take();
+                let colon = p.expect(Tok::Colon)?.map_or(field.offset, |colon| colon.offset);
+                let value = p.expr()?;
+                fields.push(Init { offset: colon, name: field.text.into(), value, optional });
+                if p.accept(Tok::Comma).is_none() {
+                    p.between(Tok::CloseBrace)?;
+                    break;
+                }
             }
-            let optional = self.accept(Tok::Question).is_some();
-            if !self.is(Tok::Ident) {
-                return self.mismatch(&[Tok::CloseBrace, Tok::Comma, Tok::Question, Tok::Ident]);
-            }
-            let field = self.take();
-            let colon = self.expect(Tok::Colon)?;
-            let value = self.expr()?;
-            fields.push(Init { offset: colon.offset, name: field.text.into(), value, optional });
-            if self.accept(Tok::Comma).is_none() {
-                break;
-            }
-        }
-        self.expect(Tok::CloseBrace)?;
-        self.open -= 1;
+            Ok(fields)
+        })?;
         Ok(self.node(open.offset, Kind::Struct { name: name.into(), fields }))
     }
 
     fn list(&mut self) -> Parse<Expr> {
         let open = self.take();
-        self.open += 1;
-        let mut items = Vec::new();
-        while !self.is(Tok::CloseBracket) {
-            if items.is_empty() && self.accept(Tok::Comma).is_some() {
-                break;
+        let items = self.inside(&[Tok::CloseBracket, Tok::Comma], Tok::CloseBracket, |p| {
+            let mut items = Vec::new();
+            while !p.is(Tok::CloseBracket) {
+                if items.is_empty() && p.accept(Tok::Comma).is_some() {
+                    break;
+                }
+                let optional = p.accept(Tok::Question).is_some();
+                if !p.begins() {
+                    if !items.is_empty() && !optional {
+                        // After a comma the list may end, and must where nothing begins.
+                        break;
+                    }
+                    p.mismatch(&match optional {
+                        true => STARTS.to_vec(),
+                        false => with(&[Tok::CloseBracket, Tok::Comma, Tok::Question]),
+                    })?;
+                    continue;
+                }
+                items.push(Item { value: p.expr()?, optional });
+                if p.accept(Tok::Comma).is_none() {
+                    p.between(Tok::CloseBracket)?;
+                    break;
+                }
             }
-            let optional = self.accept(Tok::Question).is_some();
-            if !STARTS.contains(&self.peek().tok) {
-                return self.mismatch(&with(&[Tok::CloseBracket, Tok::Comma, Tok::Question]));
-            }
-            items.push(Item { value: self.expr()?, optional });
-            if self.accept(Tok::Comma).is_none() {
-                break;
-            }
-        }
-        if !self.is(Tok::CloseBracket) {
-            return self.mismatch(&[Tok::CloseBracket, Tok::Comma]);
-        }
-        self.take();
-        self.open -= 1;
+            Ok(items)
+        })?;
         Ok(self.node(open.offset, Kind::List(items)))
     }
 
     fn map(&mut self) -> Parse<Expr> {
         let open = self.take();
-        self.open += 1;
-        let mut entries = Vec::new();
-        while !self.is(Tok::CloseBrace) {
-            if entries.is_empty() && self.accept(Tok::Comma).is_some() {
-                break;
+        let entries = self.inside(&[Tok::CloseBrace, Tok::Comma], Tok::CloseBrace, |p| {
+            let mut entries = Vec::new();
+            while !p.is(Tok::CloseBrace) {
+                if entries.is_empty() && p.accept(Tok::Comma).is_some() {
+                    break;
+                }
+                let optional = p.accept(Tok::Question).is_some();
+                if !p.begins() {
+                    if !entries.is_empty() && !optional {
+                        break;
+                    }
+                    p.mismatch(&match optional {
+                        true => STARTS.to_vec(),
+                        false => with(&[Tok::CloseBrace, Tok::Comma, Tok::Question]),
+                    })?;
+                    continue;
+                }
+                let key = p.within(&[Tok::Colon], Self::expr)?;
+                p.expect(Tok::Colon)?;
+                let value = p.expr()?;
+                entries.push(Entry { key, value, optional });
+                if p.accept(Tok::Comma).is_none() {
+                    p.between(Tok::CloseBrace)?;
+                    break;
+                }
             }
-            let optional = self.accept(Tok::Question).is_some();
-            if !STARTS.contains(&self.peek().tok) {
-                return self.mismatch(&with(&[Tok::CloseBrace, Tok::Comma, Tok::Question]));
-            }
-            let key = self.expr()?;
-            self.expect(Tok::Colon)?;
-            let value = self.expr()?;
-            entries.push(Entry { key, value, optional });
-            if self.accept(Tok::Comma).is_none() {
-                break;
-            }
-        }
-        if !self.is(Tok::CloseBrace) {
-            return self.mismatch(&[Tok::CloseBrace, Tok::Comma]);
-        }
-        self.take();
-        self.open -= 1;
+            Ok(entries)
+        })?;
         Ok(self.node(open.offset, Kind::Map(entries)))
     }
 
@@ -541,22 +572,5 @@ impl<'s> Parser<'s> {
             }
         };
         Ok(self.node(start.offset, Kind::Literal(value)))
-    }
-}
-
-/// What begins an expression, and more.
-fn with(more: &[Tok]) -> Vec<Tok> {
-    STARTS.iter().chain(more).copied().collect()
-}
-
-fn expecting(expected: &[Tok]) -> String {
-    let mut expected = expected.to_vec();
-    expected.sort_unstable();
-    match expected.as_slice() {
-        [one] => one.name().to_owned(),
-        many => {
-            let names: Vec<&str> = many.iter().map(|t| t.name()).collect();
-            format!("{{{}}}", names.join(", "))
-        }
     }
 }
