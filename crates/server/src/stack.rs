@@ -62,7 +62,7 @@ async fn answer(server: Arc<Server>, origin: Origin, parts: Parts, body: Request
     }
     let labels = metrics::Labels::of(&server, &info, &parts);
     let media = accept::for_error(&accept_of(&parts));
-    let gzip = gzip::wanted(&parts.headers) && matches!(info.verb, "list" | "get");
+    let gzip = gzip::wanted(&parts.headers) && gzip::applies(&info);
     let patience = deadline::of(&info, query);
     let writes = !matches!(info.verb, "get" | "list" | "head");
     let work = metrics::waiting(guard(server, origin, parts, body, info, media));
@@ -79,11 +79,7 @@ async fn answer(server: Arc<Server>, origin: Origin, parts: Parts, body: Request
     } else if let Some(running) = labels.running() {
         reply = reply.map(|body| body.ended(move |_| drop(running)));
     }
-    if gzip {
-        let size = reply.extensions().get::<registry::list::Size>().map_or(0, |s| s.0);
-        return gzip::compress(reply, size);
-    }
-    reply
+    if gzip { gzip::compress(reply) } else { reply }
 }
 
 /// The answer to a path that ends where its resource should stand; given before anything else, and as

@@ -10,10 +10,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
+use http_body::Body as _;
 
 use super::respond::Reply;
+use crate::registry::list::Size;
+use crate::request::RequestInfo;
 
-/// Upstream compresses from this size on.
+/// Upstream compresses from this size on, and as fast as gzip can.
 pub const THRESHOLD: usize = 128 * 1024;
 
 /// Whether the client takes gzip.
@@ -26,17 +29,24 @@ pub fn wanted(headers: &HeaderMap) -> bool {
         .any(|clause| clause.split(';').next().is_some_and(|name| name.trim() == "gzip"))
 }
 
-/// Compresses a list's body, chunk by chunk, if it is long enough. `size` is its length as far as it
-/// is known.
-pub fn compress(reply: Reply, size: usize) -> Reply {
-    if size < THRESHOLD || !reply.status().is_success() {
+/// Whether answers to a request are compressed: reads of resources, and the one document that upstream
+/// compresses as well.
+pub fn applies(info: &RequestInfo) -> bool {
+    info.is_resource && matches!(info.verb, "list" | "get") || info.path == "/openapi/v2"
+}
+
+/// Compresses a body, chunk by chunk, if it is long enough.
+pub fn compress(reply: Reply) -> Reply {
+    let known = reply.extensions().get::<Size>().map(|size| size.0 as u64);
+    let size = known.or(reply.body().size_hint().exact()).unwrap_or(0);
+    if size < THRESHOLD as u64 || !reply.status().is_success() {
         return reply;
     }
     let (mut parts, body) = reply.into_parts();
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    let state = Some((body, GzEncoder::new(Vec::new(), Compression::new(4))));
+    let state = Some((body, GzEncoder::new(Vec::new(), Compression::fast())));
     let stream = futures_util::stream::unfold(state, |state| async move {
         let (mut body, mut encoder) = state?;
         loop {

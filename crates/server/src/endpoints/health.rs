@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -126,6 +126,12 @@ fn ask(server: &Server, name: &str, check: Check, endpoint: &str) -> Result<(), 
 
 /// Serves a health endpoint; `None` for other paths.
 pub fn serve(server: &Server, request: &Request, path: &str) -> Option<Reply> {
+    let mut reply = report(server, request, path)?;
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, respond::NOSNIFF);
+    Some(reply)
+}
+
+fn report(server: &Server, request: &Request, path: &str) -> Option<Reply> {
     let rest = path.strip_prefix('/')?;
     let (endpoint, name) = rest.split_once('/').unwrap_or((rest, ""));
     let at = ENDPOINTS.iter().position(|e| *e == endpoint)?;

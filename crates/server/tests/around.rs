@@ -1,5 +1,5 @@
-//! What the server says about itself: metrics under upstream's names, health as metrics, the id of a
-//! request, and what paths get that lead nowhere.
+//! What goes around the answers: metrics under upstream's names, health as metrics, the id of a request,
+//! compression, and what paths get that lead nowhere.
 
 use api::clock::{Clock, Rng};
 use api::resource::CONFIG_MAPS;
@@ -115,6 +115,46 @@ async fn requests_are_counted_as_upstream_names_them() {
     let metrics = text(&client, "/metrics").await;
     assert_eq!(value(&metrics, "apiserver_longrunning_requests", &watches), Some(0.0));
     assert!(!metrics.contains("nobody.example.com") && !metrics.contains("things"));
+    stop.cancel();
+    drop(running);
+}
+
+#[tokio::test]
+async fn long_reads_are_compressed_for_who_takes_it() {
+    use std::io::Read;
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (running, client) = server(dir.path(), &stop).await;
+    let mut long = config_map("long");
+    long.0.insert("data".into(), json!({"k": "v".repeat(200_000)}));
+    client.create::<Value>(&CONFIG_MAPS, "default", &long).await.expect("made");
+    client.create::<Value>(&CONFIG_MAPS, "default", &config_map("short")).await.expect("made");
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (path, compressed) in [
+        (&*format!("{maps}/long"), true),
+        (&*format!("{maps}/short"), false),
+        (maps, true),
+        ("/openapi/v2", true),
+        ("/openapi/v3/api/v1", false),
+    ] {
+        let plain = text(&client, path).await;
+        let answer = send(&client, path, &[("accept-encoding", "deflate, gzip;q=0.9")]).await;
+        let headers = answer.headers().clone();
+        let vary: Vec<_> = headers.get_all("vary").iter().collect();
+        let body = answer.into_body().bytes().await.expect("a body");
+        assert_eq!(
+            headers.get("content-encoding").is_some_and(|e| e == "gzip"),
+            compressed,
+            "{path}"
+        );
+        assert_eq!(vary.contains(&&http::HeaderValue::from_static("Accept-Encoding")), compressed);
+        if compressed {
+            let mut said = String::new();
+            flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut said).expect("gzip");
+            assert_eq!(said, plain, "{path}");
+            assert!(body.len() * 4 < plain.len());
+        }
+    }
     stop.cancel();
     drop(running);
 }
