@@ -32,6 +32,7 @@ mod protection;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
+mod storagemigration;
 mod tainteviction;
 
 use api::clock::{Clock, Rng};
@@ -69,6 +70,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     }),
     ("root-ca-certificate-publisher-controller", |ctx| Box::pin(rootca::run(ctx))),
     ("serviceaccount-controller", |ctx| Box::pin(serviceaccount::run(ctx))),
+    ("storage-version-migrator-controller", |ctx| Box::pin(storagemigration::run(ctx))),
     ("taint-eviction-controller", |ctx| Box::pin(tainteviction::run(ctx))),
     ("volumeattributesclass-protection-controller", |ctx| {
         Box::pin(protection::run(ctx, protection::Flavour::AttributesClass))
