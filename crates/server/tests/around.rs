@@ -1,30 +1,16 @@
 //! What goes around the answers: metrics under upstream's names, health as metrics, the id of a request,
 //! compression, and what paths get that lead nowhere.
 
-use api::clock::{Clock, Rng};
+mod common;
+
 use api::resource::CONFIG_MAPS;
 use api::{Object, Value};
 use bytes::Bytes;
 use client::{Client, Shutdown};
 use futures_util::StreamExt;
 use http::{Method, Request, Response};
-use isopod_server::{Config, Running, start};
 use serde_json::json;
 use store::Store;
-
-async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
-        .await
-        .expect("starts");
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 async fn send(client: &Client, path: &str, headers: &[(&str, &str)]) -> Response<client::Body> {
     let mut request = Request::builder().method(Method::GET).uri(path);
@@ -57,7 +43,7 @@ fn config_map(name: &str) -> Object {
 async fn requests_are_counted_as_upstream_names_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     for name in ["a", "b", "c"] {
         client.create::<Value>(&CONFIG_MAPS, "default", &config_map(name)).await.expect("made");
     }
@@ -115,8 +101,6 @@ async fn requests_are_counted_as_upstream_names_them() {
     let metrics = text(&client, "/metrics").await;
     assert_eq!(value(&metrics, "apiserver_longrunning_requests", &watches), Some(0.0));
     assert!(!metrics.contains("nobody.example.com") && !metrics.contains("things"));
-    stop.cancel();
-    drop(running);
 }
 
 #[tokio::test]
@@ -124,7 +108,7 @@ async fn long_reads_are_compressed_for_who_takes_it() {
     use std::io::Read;
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     let mut long = config_map("long");
     long.0.insert("data".into(), json!({"k": "v".repeat(200_000)}));
     client.create::<Value>(&CONFIG_MAPS, "default", &long).await.expect("made");
@@ -155,15 +139,13 @@ async fn long_reads_are_compressed_for_who_takes_it() {
             assert!(body.len() * 4 < plain.len());
         }
     }
-    stop.cancel();
-    drop(running);
 }
 
 #[tokio::test]
 async fn health_is_a_metric_and_paths_to_nowhere_say_so() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     text(&client, "/readyz/ping").await;
     let slis = text(&client, "/metrics/slis").await;
     let ping = [r#"name="ping""#, r#"type="readyz""#];
@@ -191,6 +173,4 @@ async fn health_is_a_metric_and_paths_to_nowhere_say_so() {
         let answer = send(&client, "/version", &[("audit-id", given)]).await;
         assert_eq!(answer.headers().get("audit-id").expect("an id"), expected);
     }
-    stop.cancel();
-    drop(running);
 }

@@ -1,31 +1,18 @@
 //! What one client can cost: large, deep and slow requests end early, and nobody waits for who does
 //! not read.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
-use api::clock::{Clock, Rng};
 use api::resource::CONFIG_MAPS;
 use api::{Object, Value};
 use bytes::Bytes;
 use client::{Client, Shutdown};
 use http::{Method, Request, StatusCode};
-use isopod_server::{Config, Running, start};
+use isopod_server::Running;
 use serde_json::json;
 use store::Store;
-
-async fn server(dir: &std::path::Path, stop: &Shutdown) -> (Running, Client) {
-    let config = Config {
-        data_dir: dir.to_owned(),
-        bind_address: [127, 0, 0, 1].into(),
-        secure_port: 0,
-        ..Config::default()
-    };
-    let running = start(config, Store::memory(), Clock::system(), Rng::seeded(1), stop.clone())
-        .await
-        .expect("starts");
-    let client = running.client_as("admin", &["system:masters"]);
-    (running, client)
-}
 
 /// The answer to a request of a body and content type: its code and text.
 async fn send(
@@ -59,7 +46,7 @@ fn config_map(name: &str, text: &str) -> Object {
 async fn requests_have_a_size_a_depth_and_a_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     let json = "application/json";
 
     let large = config_map("large", &"x".repeat(3 * 1024 * 1024));
@@ -95,7 +82,7 @@ async fn requests_have_a_size_a_depth_and_a_time() {
 async fn patches_have_bounds() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     client.create::<Object>(&CONFIG_MAPS, "default", &config_map("x", "v")).await.expect("created");
     let path = format!("{MAPS}/x");
     let patch = async |operations: Vec<Value>| {
@@ -131,7 +118,7 @@ async fn patches_have_bounds() {
 async fn who_does_not_read_a_watch_holds_nobody_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (_running, client) = server(dir.path(), &stop).await;
+    let (_running, client) = common::server(dir.path(), Store::memory(), &stop).await;
     let watch = Request::builder()
         .uri(format!("{MAPS}?watch=true&resourceVersion=0"))
         .body(Bytes::new())
@@ -154,7 +141,7 @@ async fn who_does_not_read_a_watch_holds_nobody_up() {
 async fn who_sends_slowly_is_answered_in_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
-    let (running, _client) = server(dir.path(), &stop).await;
+    let (running, _client) = common::server(dir.path(), Store::memory(), &stop).await;
     let mut stream = wire(&running, dir.path()).await;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     // A body that is promised and never comes.
