@@ -82,4 +82,12 @@ async fn watch_list_and_time_travel() {
     assert_eq!(names(4), [("a".to_owned(), 3), ("b".to_owned(), 4)]);
     let mut rest = pods.watch(4).expect("kept");
     assert_eq!(rest.next_batch().await.expect("events").len(), 2);
+
+    // Old revisions end even for a resource that has not changed since.
+    store.compact(6).await.expect("compacted");
+    assert_eq!(
+        store.resource("nodes").list_at(5, None, None).map(|_| ()).expect_err("expired").oldest,
+        6
+    );
+    assert!(store.resource("nodes").list_at(6, None, None).is_ok());
 }

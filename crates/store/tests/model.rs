@@ -63,6 +63,7 @@ fn compare(store: &Store, states: &[State], compacted: u64) {
             assert!(pods.watch(revision).is_err());
             continue;
         };
+        assert!(revision >= compacted, "{revision} is there, compacted {compacted}");
         let then = state(revision);
         assert_eq!(read(&list), *then, "at {revision}");
         for ns in 0..3 {

@@ -191,6 +191,11 @@ impl ResourceCache {
     }
 
     fn tree_at(&self, revision: u64) -> Result<Arc<Tree>, Expired> {
+        // Also where nothing has changed since: clients are promised that old revisions end.
+        let compacted = self.shared.compacted.load(Ordering::Acquire);
+        if revision < compacted {
+            return Err(Expired { requested: revision, oldest: compacted });
+        }
         let state = self.state.read();
         if revision >= state.last {
             return Ok(state.tree.clone());
