@@ -13,7 +13,9 @@ use crate::object::Object;
 mod device;
 mod hpa;
 
-pub(crate) use hpa::ANNOTATIONS as HPA_ANNOTATIONS;
+pub(crate) use hpa::{
+    ANNOTATIONS as HPA_ANNOTATIONS, STATUS_ANNOTATIONS as HPA_STATUS_ANNOTATIONS,
+};
 
 /// Why an object has no form in a version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -145,6 +145,11 @@ pub fn service_addresses(new: &Object) -> Vec<Cause> {
     faults
 }
 
+/// `metadata` as upstream prints it in messages: its fields in the order that upstream has them.
+pub fn metadata_shown(meta: &Value) -> String {
+    shown::line("ObjectMeta", meta)
+}
+
 /// The faults of the `requirements` of a selector in an access review.
 pub fn requirements(field: &str, selector: &Value) -> Vec<Cause> {
     let mut faults = Vec::new();

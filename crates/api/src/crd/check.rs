@@ -40,12 +40,11 @@ fn whole(message: &str) -> Cause {
 }
 
 fn wrong_type(path: &str, wanted: &str, found: &str) -> Cause {
-    let at = if path.is_empty() { String::new() } else { format!("{path} ") };
     let field = if path.is_empty() { "<nil>" } else { path };
     Cause::new(
         CauseReason::TypeInvalid,
         field,
-        format!("Invalid value: {found:?}: {at}in body must be of type {wanted}: {found:?}"),
+        format!("Invalid value: {found:?}: {path} in body must be of type {wanted}: {found:?}"),
     )
 }
 
@@ -310,14 +309,8 @@ fn type_fault(schema: &Structural, value: &Value, path: &str) -> Option<Cause> {
         && !fits
         && found_format != format
     {
-        let numeric = matches!(schema.ty, Type::Integer | Type::Number);
-        let shown = match found_format {
-            // Upstream tells the format that the value has, and a truth value has none.
-            "" if numeric && value.is_boolean() => "",
-            "" => found,
-            format => format,
-        };
-        return Some(wrong_type(path, format, shown));
+        // Upstream tells the format that the value has, which only numbers have.
+        return Some(wrong_type(path, format, found_format));
     }
     if !(has("number") || has("integer") || format.is_empty())
         && matches!(value, Value::String(_) | Value::Array(_))

@@ -294,7 +294,9 @@ impl Version {
 fn only_shape(schema: &mut Value) {
     let Some(map) = schema.as_object_mut() else { return };
     map.retain(|key, _| {
-        matches!(key.as_str(), "type" | "default" | "properties" | "items" | "additionalProperties")
+        const KEPT: [&str; 6] =
+            ["type", "format", "default", "properties", "items", "additionalProperties"];
+        KEPT.contains(&key.as_str())
             || key.starts_with("x-kubernetes-") && key != "x-kubernetes-validations"
     });
     if let Some(Value::Object(properties)) = map.get_mut("properties") {

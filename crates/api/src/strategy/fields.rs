@@ -203,6 +203,19 @@ pub(super) fn daemon_set_status(new: &mut Object, old: &Object) {
 }
 
 /// A job selects its pods by its own uid, unless told otherwise.
+/// What v1 says of a status in annotations goes with the status.
+pub(super) fn autoscaler_create(object: &mut Object) {
+    if object.api_version() != "autoscaling/v1" {
+        return;
+    }
+    let meta = object.meta_mut();
+    let Some(Value::Object(notes)) = meta.get_mut("annotations") else { return };
+    notes.retain(|key, _| !crate::convert::HPA_STATUS_ANNOTATIONS.contains(&key.as_str()));
+    if notes.is_empty() {
+        meta.remove("annotations");
+    }
+}
+
 pub(super) fn job_create(object: &mut Object) {
     if object.at("spec.manualSelector").and_then(Value::as_bool) == Some(true) {
         return;

@@ -55,7 +55,7 @@ pub(super) static ROWS: &[Strategy] = &[
     row(APPS, "ReplicaSet").status().generation(SPEC),
     row(APPS, "StatefulSet").status().generation(SPEC)
         .on_create(|new| fields::stateful_set(new, None)).on_update(|new, old| fields::stateful_set(new, Some(old))),
-    row("autoscaling", "HorizontalPodAutoscaler").status(),
+    row("autoscaling", "HorizontalPodAutoscaler").status().on_create(fields::autoscaler_create),
     row(BATCH, "CronJob").status().generation(SPEC),
     row(BATCH, "Job").status().generation(SPEC).on_create(fields::job_create),
     row(CERTS, "CertificateSigningRequest").status().on_create(fields::csr_create).on_update(fields::csr_update).on_status(fields::csr_status),

@@ -185,7 +185,8 @@ pub(super) fn webhook_service(service: &At<'_>, f: &mut Faults) {
     if !text.starts_with('/') {
         path.invalid(f, "must start with a '/'");
     }
-    let inner = text.strip_prefix('/').unwrap_or(text);
+    // The first character goes, whatever it is.
+    let inner = text.char_indices().nth(1).map_or("", |(at, _)| &text[at..]);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     for (index, step) in inner.split('/').enumerate() {
         if step.is_empty() {

@@ -274,7 +274,8 @@ pub(super) fn volume_spec(spec: &At<'_>, name: &str, inline: bool, f: &mut Fault
             capacity.required(f, "");
         }
         if !capacity.get("storage").is_set() || capacity.len() > 1 {
-            let shown = capacity.value;
+            let shown =
+                if capacity.is_set() { capacity.value.clone() } else { serde_json::json!({}) };
             let list = "supported values: \"storage\"";
             f.push(crate::Cause::new(
                 crate::CauseReason::NotSupported,

@@ -540,7 +540,7 @@ fn slice_ports(ports: &At<'_>, f: &mut Faults) {
         if !seen.insert(name.text().to_owned()) {
             name.duplicate_as(f, name.text());
         }
-        port.get("protocol").need_one_of(f, PROTOCOLS);
+        port.get("protocol").one_of(f, PROTOCOLS);
         if port.get("appProtocol").is_set() {
             port.get("appProtocol").qualified(f);
         }

@@ -158,7 +158,7 @@ impl Ips {
         } else {
             faults.first().map(|f| Cause::invalid("spec.parentRef.name", &json!(service.1), f))
         };
-        if let Some(fault) = fault {
+        if let (Some(fault), false) = (fault, dry) {
             return Err(IpError::Name(name, fault.line()));
         }
         let held = self.addresses.get("", &name);

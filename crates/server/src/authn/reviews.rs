@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use api::clock::Clock;
-use api::{ApiError, Cause, Map, Object, Value};
+use api::{ApiError, Cause, CauseReason, Map, Object, Value};
 use serde_json::json;
 
 use crate::gate::{Attributes, Authenticator, Authorizer, Decision, UserInfo};
@@ -273,7 +273,9 @@ fn access_faults(object: &Object, local: bool, about_self: bool) -> Vec<Cause> {
     let said = |key: &str| key != "managedFields" && !(local && key == "namespace");
     if meta.iter().any(|(key, value)| said(key) && !value.is_null()) {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
-        causes.push(Cause::invalid("metadata", &Value::Object(meta.clone()), detail));
+        let shown = api::validate::metadata_shown(&Value::Object(meta.clone()));
+        let message = format!("Invalid value: {shown}: {detail}");
+        causes.push(Cause::new(CauseReason::Invalid, "metadata", message));
     }
     if local {
         let namespace =

@@ -24,6 +24,15 @@ impl Custom {
     /// Brings an object that a client sent to the form of its schema, with defaults. Returns the
     /// paths of fields that the schema does not know, or what is wrong with the metadata.
     pub fn conform(&self, object: &mut Object) -> Result<Vec<String>, String> {
+        self.formed(object, false)
+    }
+
+    /// The same for what an apply makes, which keeps the nulls that it was given.
+    pub fn conform_applied(&self, object: &mut Object) -> Result<Vec<String>, String> {
+        self.formed(object, true)
+    }
+
+    fn formed(&self, object: &mut Object, with_nulls: bool) -> Result<Vec<String>, String> {
         object.0.values_mut().for_each(prune::plain_numbers);
         let meta = prune::metadata(&mut object.0)?;
         let mut unknown = Vec::new();
@@ -31,7 +40,9 @@ impl Custom {
         // Anything else is refused later, for being something else.
         if object.kind() == kind.kind && object.api_version() == kind.group_version() {
             unknown = prune::prune(&mut object.0, version.schema());
-            prune::drop_nulls(&mut object.0, version.schema());
+            if !with_nulls {
+                prune::drop_nulls(&mut object.0, version.schema());
+            }
             unknown.extend(prune::embedded(&mut object.0, version.schema())?);
             defaulting::fill(&mut object.0, version.schema());
         }
@@ -177,8 +188,8 @@ impl Custom {
                 lists::embedded(schema, &value, "", &mut faults);
             }
             Part::Status => {
-                if let (Some(status), Some(schema)) = (value.get("status"), schema.field("status"))
-                {
+                let status = value.get("status").filter(|status| !status.is_null());
+                if let (Some(status), Some(schema)) = (status, schema.field("status")) {
                     // Seen by itself: messages name places in it, fields places in the object.
                     let found = check::value(schema, status, before.get("status"), "");
                     faults.extend(found.into_iter().map(|fault| under("status", fault)));

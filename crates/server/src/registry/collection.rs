@@ -38,6 +38,9 @@ pub async fn serve(
     let options = Options::read(&request.params, &content_type, &bytes)?;
     let accept = accept::negotiate(&request.accept(), target.shapes(), target.has_protobuf())?;
     let read = ReadOptions::read(&request.params, false)?;
+    if !read.continue_token.is_empty() {
+        super::page::Token::decode(&read.continue_token)?;
+    }
     let selection = Selection::of(&target, &read.label_selector, &read.field_selector)?;
     let snapshot = target.cache.list(selection.within());
     let target = selection.ready(server, &target, &snapshot).await?.into_owned();

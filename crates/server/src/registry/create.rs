@@ -78,14 +78,21 @@ pub async fn create(
     ctx.mutate(&named, Operation::Create, &mut object, None).await?;
     ctx.owners_once(&mut object, true);
     let generated = object.name().is_empty() && !object.generate_name().is_empty();
+    let prefixed = !object.generate_name().is_empty();
     let attempts = if generated { NAMES } else { 1 };
     for attempt in 1..=attempts {
         let mut fresh =
             if attempt == attempts { std::mem::take(&mut object) } else { object.clone() };
-        match once(ctx, target, &mut fresh, generated).await {
+        if generated {
+            let base: String = fresh.generate_name().chars().take(BASE).collect();
+            fresh.set_meta("name", format!("{base}{}", ctx.server.rng.name_suffix(5)));
+        }
+        let name = fresh.name().to_owned();
+        match once(ctx, target, &mut fresh).await {
             Err(error) if error.is_already_exists() && attempt < attempts => {}
-            Err(error) if error.is_already_exists() && generated => {
-                return Err(exhausted(target, fresh.name()));
+            // A prefix beside a name changes what is said of it, too.
+            Err(error) if error.is_already_exists() && prefixed => {
+                return Err(exhausted(target, &name));
             }
             other => return other,
         }
@@ -94,7 +101,8 @@ pub async fn create(
 }
 
 fn exhausted(target: &Target, name: &str) -> ApiError {
-    let what = api::resource::qualified(target.kind.group, target.kind.plural);
+    let group = target.stored.group;
+    let what = api::resource::qualified(group, target.kind.plural);
     ApiError::new(
         Reason::AlreadyExists,
         format!(
@@ -102,7 +110,7 @@ fn exhausted(target: &Target, name: &str) -> ApiError {
         ),
     )
     .detail("name", name)
-    .detail("group", target.kind.group)
+    .detail("group", group)
     .detail("kind", target.kind.plural)
     .detail("retryAfterSeconds", 1)
 }
@@ -111,13 +119,8 @@ async fn once(
     ctx: &mut Context<'_>,
     target: &Target,
     object: &mut Object,
-    generated: bool,
 ) -> Result<Written, ApiError> {
     let server = ctx.server;
-    if generated {
-        let base: String = object.generate_name().chars().take(BASE).collect();
-        object.set_meta("name", format!("{base}{}", server.rng.name_suffix(5)));
-    }
     let kind = target.kind;
     let now = server.clock.time();
     object.set_meta("uid", server.rng.uuid());

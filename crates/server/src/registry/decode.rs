@@ -274,7 +274,8 @@ fn says(map: &api::Map<String, api::Value>, expected: Expected) -> Result<(), Ap
         );
         return Err(unhandled(kind, version, expected, &why));
     }
-    let moved = older && group == "extensions";
+    // These are read as what they have become.
+    let moved = older && (group == "extensions" || kind == "Scale");
     if (group == expected.group || moved) && kind == expected.kind {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"

@@ -139,6 +139,15 @@ fn from_query(params: &Params) -> Result<Object, ApiError> {
     if params.has("orphanDependents") {
         object.0.insert("orphanDependents".into(), params.flag("orphanDependents").into());
     }
+    let mut conditions = api::Map::new();
+    for key in ["uid", "resourceVersion"] {
+        if !params.get(key).is_empty() {
+            conditions.insert(key.into(), params.get(key).into());
+        }
+    }
+    if !conditions.is_empty() {
+        object.0.insert("preconditions".into(), conditions.into());
+    }
     let dry: Vec<&str> = params.all("dryRun").filter(|v| !v.is_empty()).collect();
     if !dry.is_empty() {
         object.0.insert("dryRun".into(), json!(dry));

@@ -278,9 +278,11 @@ fn conformed(target: &Target, patch: &Patch, object: Object) -> Result<codec::De
     let Some(ty) = target.kind.schema() else {
         let mut object = object;
         let unknown = match &target.custom {
-            Some(custom) => custom
-                .conform(&mut object)
-                .map_err(|why| patch.unfit(target.kind.schema(), &before, &why))?,
+            Some(custom) => match patch.kind {
+                PatchKind::Apply => custom.conform_applied(&mut object),
+                _ => custom.conform(&mut object),
+            }
+            .map_err(|why| patch.unfit(target.kind.schema(), &before, &why))?,
             None => Vec::new(),
         };
         let strict = unknown.into_iter().map(codec::StrictError::Unknown).collect();

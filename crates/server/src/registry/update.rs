@@ -131,7 +131,7 @@ async fn round(
     let mut old = target.object(&entry)?;
     let mut new = (change.transform)(Some(&old))?;
     if matches!(change.style, Style::Put | Style::Scale) {
-        same_uid(target, &new, &old)?;
+        same_uid(ctx, target, &new, &old)?;
     }
     // The server's own changes are no client's: no owner, no admission, no limits of a strategy.
     let own = change.style == Style::Own;
@@ -220,21 +220,23 @@ async fn absent(
         )));
     }
     if !uid.is_empty() {
-        return Err(uid_conflict(target, &uid, ""));
+        return Err(uid_conflict(ctx, target, &uid, ""));
     }
     object.meta_mut().remove("resourceVersion");
     ctx.applied = change.style == Style::Apply;
     create::create(ctx, target, object).await
 }
 
-fn uid_conflict(target: &Target, wanted: &str, found: &str) -> ApiError {
+fn uid_conflict(ctx: &Context<'_>, target: &Target, wanted: &str, found: &str) -> ApiError {
+    // A dry run asks for the object without the root of all keys.
+    let root = if ctx.dry_run { "" } else { "/registry" };
     let place = if target.namespace.is_empty() {
         target.name.clone()
     } else {
         format!("{}/{}", target.namespace, target.name)
     };
     target.conflict(&format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+        "StorageError: invalid object, Code: 4, Key: {root}/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
         storage_prefix(target.kind.plural)
     ))
 }
@@ -252,11 +254,16 @@ fn storage_prefix(plural: &str) -> &str {
     OTHERS.iter().find(|(name, _)| *name == plural).map_or(plural, |(_, prefix)| prefix)
 }
 
-fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), ApiError> {
+fn same_uid(
+    ctx: &Context<'_>,
+    target: &Target,
+    new: &Object,
+    old: &Object,
+) -> Result<(), ApiError> {
     if new.uid().is_empty() || new.uid() == old.uid() {
         return Ok(());
     }
-    Err(uid_conflict(target, new.uid(), old.uid()))
+    Err(uid_conflict(ctx, target, new.uid(), old.uid()))
 }
 
 /// Checks the resource version that the new object carries against the stored one. Returns whether

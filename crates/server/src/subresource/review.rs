@@ -26,6 +26,7 @@ pub async fn serve(
         let mut ctx = created.ctx;
         let mut review = created.object;
         crate::registry::create::match_namespace(&target, &mut review)?;
+        ctx.owners_once(&mut review, false);
         ctx.note_fields(&target, None, &mut review);
         let outcome = answer(&mut ctx, &target, review).await;
         (ctx.told(outcome)?, ctx.warnings)
