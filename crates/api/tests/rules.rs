@@ -312,6 +312,13 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("endpointslices", "endpoints.0.hints", r#"{"forNodes":[{"name":"A b"},{"name":"n"}]}"#, &[
         "endpoints[0].hints.forNodes[0].name: Invalid value: \"A b\": a lowercase RFC 1123 subdomain*",
     ]),
+    ("endpointslices", "ports", r#"[{"port":80,"protocol":""}]"#, &[
+        "ports[0].protocol: Unsupported value: \"\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+    ]),
+    ("validatingwebhookconfigurations", "webhooks.0.clientConfig", r#"{"service":{"name":"s","namespace":"n","path":"x"}}"#, &[
+        "webhooks[0].clientConfig.service.path: Invalid value: \"x\": must start with a '/'",
+        "webhooks[0].clientConfig.service.path: Invalid value: \"x\": segment[0] may not be empty",
+    ]),
     ("~endpointslices", "addressType", r#""IPv4""#, &["addressType: Invalid value: \"IPv4\": field is immutable"]),
     ("resourceslices", "spec.devices.0.capacity.memory.requestPolicy", r#"{"default":"3Gi","validValues":["2Gi","1Gi"]}"#, &[
         "spec.devices[0].capacity[memory].requestPolicy.validValues[1]: Invalid value: \"1Gi\": values must be sorted in ascending order",

@@ -221,6 +221,23 @@ async fn an_owner_is_named_once() {
 }
 
 #[tokio::test]
+async fn a_name_that_exists_is_told_by_its_prefix() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stop = Shutdown::new();
+    let (_running, client) = server(dir.path(), Store::memory(), &stop).await;
+    let mut object = config_map("taken", &json!({}));
+    client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect("created");
+    let refused =
+        client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect_err("exists");
+    assert!(refused.to_string().ends_with("\"taken\" already exists"), "{refused}");
+    object.set_meta("generateName", "t");
+    let refused =
+        client.create::<Object>(&CONFIG_MAPS, "default", &object).await.expect_err("exists");
+    assert!(refused.to_string().contains("was not able to generate a unique name"), "{refused}");
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn an_eviction_notes_the_last_disruption_of_a_budget() {
     let dir = tempfile::tempdir().expect("a directory");
     let stop = Shutdown::new();
