@@ -45,7 +45,6 @@ const READY: [bool; 3] = [false, false, true];
 const CHECKS: &[(&str, Check, [bool; 3])] = &[
     ("ping", ping, ALL),
     ("log", ping, ALL),
-    ("etcd", store, READY),
     ("loopback-serving-certificate", ping, ALIVE),
     ("etcd", store, ALIVE),
     ("informer-sync", ping, READY),
