@@ -29,7 +29,10 @@ pub fn serve(server: &Arc<Server>, request: &Request) -> Option<Reply> {
             let pretty = format!("{:#}", version());
             Some(respond::bytes(StatusCode::OK, "application/json", pretty))
         }
-        "/metrics" => Some(scrape::all(server)),
+        "/metrics" => {
+            server.flow.tell();
+            Some(scrape::all(server))
+        }
         "/metrics/slis" => Some(scrape::slis(server)),
         "/statusz" => Some(respond::text(StatusCode::OK, status(server))),
         "/flagz" => Some(respond::text(StatusCode::OK, flags(server))),

@@ -95,6 +95,7 @@ fn kept<C: Collector + Clone + 'static>(collector: C) -> prometheus::Result<C> {
 /// Where the requests of one flow schema are counted.
 pub struct Meter {
     dispatched: IntCounter,
+    /// Requests; and their seats, of which each has one: told when somebody asks.
     executing: [IntGauge; 2],
     waiting: [IntGauge; 2],
     /// Of requests that were turned away, and of those that ran.
@@ -159,14 +160,14 @@ impl Meter {
 
     /// A request begins to wait.
     pub fn wait(&self) -> Waiting<'_> {
-        self.waiting.iter().for_each(IntGauge::inc);
+        self.waiting[0].inc();
         Waiting { meter: self, since: tokio::time::Instant::now(), ended: false }
     }
 
     /// A request begins to run.
     pub fn run(self: &Arc<Self>, watch: bool) -> Running {
         self.dispatched.inc();
-        self.executing.iter().for_each(IntGauge::inc);
+        self.executing[0].inc();
         Running { meter: self.clone(), since: tokio::time::Instant::now(), watch }
     }
 
@@ -178,6 +179,13 @@ impl Meter {
     /// A request was turned away.
     pub fn refuse(&self, refusal: Refusal) {
         self.rejected[refusal as usize].inc();
+    }
+
+    /// Brings the seats up to date.
+    pub fn tell_seats(&self) {
+        for [requests, seats] in [&self.executing, &self.waiting] {
+            seats.set(requests.get());
+        }
     }
 
     /// How many run, how many wait.
@@ -203,7 +211,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.meter.waiting.iter().for_each(IntGauge::dec);
+        self.meter.waiting[0].dec();
         if !self.ended {
             self.meter.rejected[3].inc();
         }
@@ -212,7 +220,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.meter.executing.iter().for_each(IntGauge::dec);
+        self.meter.executing[0].dec();
         self.meter.ran[usize::from(!self.watch)].observe(self.since.elapsed().as_secs_f64());
     }
 }

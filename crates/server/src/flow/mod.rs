@@ -125,6 +125,11 @@ impl FlowControl {
         self.config.store(Arc::new(config));
     }
 
+    /// Brings those metrics up to date that are not kept so by every request.
+    pub fn tell(&self) {
+        self.config.load().meters().for_each(|(_, _, meter)| meter.tell_seats());
+    }
+
     /// Waits for a seat, which ends with the response's head: a running watch holds none.
     pub async fn admit(&self, user: &UserInfo, info: &RequestInfo) -> Result<Admitted, Refused> {
         if crate::deadline::lasts(info) {
@@ -235,6 +240,7 @@ mod tests {
         let pair = "{flow_schema=\"global-default\",priority_level=\"global-default\"}";
         let says = |name: &str, labels: &str, value: &str| {
             let line = format!("apiserver_flowcontrol_{name}{labels} {value}\n");
+            flow.tell();
             let text = metrics();
             assert!(text.contains(&line), "{line} in {text}");
         };
