@@ -202,7 +202,6 @@ pub(super) fn daemon_set_status(new: &mut Object, old: &Object) {
     }
 }
 
-/// A job selects its pods by its own uid, unless told otherwise.
 /// What v1 says of a status in annotations goes with the status.
 pub(super) fn autoscaler_create(object: &mut Object) {
     if object.api_version() != "autoscaling/v1" {
@@ -216,6 +215,7 @@ pub(super) fn autoscaler_create(object: &mut Object) {
     }
 }
 
+/// A job selects its pods by its own uid, unless told otherwise.
 pub(super) fn job_create(object: &mut Object) {
     if object.at("spec.manualSelector").and_then(Value::as_bool) == Some(true) {
         return;
