@@ -55,6 +55,11 @@ impl fmt::Display for CompileErrors {
             if at > 0 {
                 writeln!(f)?;
             }
+            if self.text.is_empty() {
+                // There is no first character, and no line to show.
+                write!(f, "ERROR: <input>:1:0: {}", error.message)?;
+                continue;
+            }
             let (line, column, snippet) = locate(&self.text, error.offset);
             write!(f, "ERROR: <input>:{line}:{}: {}", column + 1, error.message)?;
             if snippet.len() <= MAX_SNIPPET {
@@ -97,9 +102,9 @@ mod tests {
         let of = |source: &str, offset| {
             CompileErrors::new(source, vec![CompileError::new(offset, "no")]).to_string()
         };
+        assert_eq!(of("", 0), "ERROR: <input>:1:0: no");
         assert_eq!(of("a + b", 2), "ERROR: <input>:1:3: no\n | a + b\n | ..^");
         assert_eq!(of("a +\nbc", 5), "ERROR: <input>:2:2: no\n | bc\n | .^");
         assert_eq!(of("'é'+x", 4), "ERROR: <input>:1:5: no\n | 'é'+x\n | .\u{ff0e}..^");
-        assert_eq!(of("", 0), "ERROR: <input>:1:1: no\n | \n | ^");
     }
 }

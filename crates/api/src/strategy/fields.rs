@@ -379,10 +379,19 @@ pub(super) fn driver_update(new: &mut Object, _: &Object) {
 
 /// The list of addresses follows the one address, which old clients set alone.
 pub(super) fn service_create(new: &mut Object) {
+    without_internal_policy(new);
     let one = new.text("spec.clusterIP").unwrap_or("").to_owned();
     let listed = new.at("spec.clusterIPs").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
     if !one.is_empty() && !listed {
         new.map_mut("spec").insert("clusterIPs".to_owned(), Value::from(vec![one]));
+    }
+}
+
+/// A name elsewhere has no traffic policy. One that does not exist stays: it is refused.
+fn without_internal_policy(new: &mut Object) {
+    let known = matches!(new.text("spec.internalTrafficPolicy"), Some("Cluster" | "Local"));
+    if known && new.text("spec.type") == Some("ExternalName") {
+        new.map_mut("spec").remove("internalTrafficPolicy");
     }
 }
 
@@ -460,9 +469,7 @@ pub(super) fn service_update(new: &mut Object, old: &Object) {
     keep_allocated(new, old);
     follow_address(new, old);
     let (now, before) = (kind(new), kind(old));
-    if now == "ExternalName" {
-        new.map_mut("spec").remove("internalTrafficPolicy");
-    }
+    without_internal_policy(new);
     let same = |new: &Object, path: &str| new.at(path) == old.at(path);
     let drop = |new: &mut Object, keys: &[&str]| {
         for key in keys {
