@@ -47,7 +47,9 @@ pub async fn serve(server: Arc<Server>, origin: Origin, parts: Parts, body: Requ
         None => HeaderValue::from_str(&server.rng.uuid()),
     };
     let mut reply = answer(server, origin, parts, body).await;
-    if let Ok(id) = id {
+    if let Ok(mut id) = id {
+        // Seen once: not to be kept in the connection's table of headers.
+        id.set_sensitive(true);
         reply.headers_mut().insert(AUDIT_ID, id);
     }
     reply
@@ -65,7 +67,8 @@ async fn answer(server: Arc<Server>, origin: Origin, parts: Parts, body: Request
     let gzip = gzip::wanted(&parts.headers) && gzip::applies(&info);
     let patience = deadline::of(&info, query);
     let writes = !matches!(info.verb, "get" | "list" | "head");
-    let work = metrics::waiting(guard(server, origin, parts, body, info, media));
+    // Boxed: it is large, and would be copied from layer to layer.
+    let work = metrics::waiting(Box::pin(guard(server, origin, parts, body, info, media)));
     let outcome = match patience {
         Ok(None) => Ok(work.await),
         Ok(Some(patience)) => deadline::within(patience, writes, work).await,
